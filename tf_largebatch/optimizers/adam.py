@@ -1,0 +1,84 @@
+"""Adam with decoupled weight decay as an optimizer, without its Keras."""
+
+from typing import Any, ClassVar
+
+from tf_largebatch import rules
+from tf_largebatch.optimizers.base import LargeBatchOptimizer
+from tf_largebatch.variables import BIAS_AND_NORM, Selector
+
+
+class Adam(LargeBatchOptimizer):
+    """Adam with decoupled weight decay, with or without bias correction.
+
+    ``m <- b1 m + (1-b1) g; s <- b2 s + (1-b2) g^2;
+    mh = m / (1-b1^(t+1)); sh = s / (1-b2^(t+1));
+    w <- w - eta (mh / (sqrt(sh) + eps) + lambda w)``.
+
+    Args:
+        learning_rate: eta; a float, a schedule or a scalar variable.
+            Defaults to `0.001`.
+        beta_1: decay of the first moment. Defaults to `0.9`.
+        beta_2: decay of the second moment. Defaults to `0.999`.
+        epsilon: added to the root. Defaults to `1e-8`.
+        weight_decay: lambda, decoupled. Defaults to `0`.
+        exclude_from_weight_decay: selector of the variables without weight
+            decay. Defaults to biases and norms.
+        bias_correction: False takes m and s themselves, as the BERT code
+            base does; its early steps are *larger*. Defaults to `True`.
+        **kwargs: arguments of the Keras base class, such as `name` and
+            `global_clipnorm`.
+
+    Raises:
+        ValueError: a hyperparameter is negative, NaN or out of range.
+
+    Example, the optimizer of the BERT code base:
+
+    >>> from tf_largebatch.keras import Adam
+    >>> optimizer = Adam(
+    ...     1e-4, epsilon=1e-6, weight_decay=0.01, bias_correction=False,
+    ...     global_clipnorm=1.0)
+
+    Source: Kingma and Ba 2014; google-research/bert, optimization.py.
+    """
+
+    slot_names: ClassVar[tuple[str, ...]] = ("m", "s")
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: Any = 0.9,
+        beta_2: Any = 0.999,
+        epsilon: Any = 1e-8,
+        weight_decay: Any = 0.0,
+        exclude_from_weight_decay: Selector = BIAS_AND_NORM,
+        bias_correction: bool = True,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            learning_rate,
+            hyperparameters={
+                "beta_1": beta_1,
+                "beta_2": beta_2,
+                "epsilon": epsilon,
+                "weight_decay": weight_decay,
+            },
+            options={"bias_correction": bias_correction},
+            selectors={"exclude_from_weight_decay": exclude_from_weight_decay},
+            **kwargs,
+        )
+
+    def step(
+        self, xp, w, g, slots, learning_rate, step, treatment, hyperparameters
+    ):
+        decay = hyperparameters.pop("weight_decay")
+        return rules.adam(
+            xp,
+            w,
+            g,
+            *slots,
+            learning_rate=learning_rate,
+            step=step,
+            weight_decay=decay if treatment.decayed else 0.0,
+            bias_correction=self.bias_correction,
+            **hyperparameters,
+        )

@@ -1,0 +1,194 @@
+"""What all optimizers of both Keras families share."""
+
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from absl import logging
+
+from tf_largebatch import variables
+from tf_largebatch.rules.arrays import Array, Namespace
+from tf_largebatch.variables import Selector, Shape, Treatment
+
+UNIT_INTERVAL = ("momentum", "beta_1", "beta_2")
+
+
+class LargeBatchOptimizer:
+    """Holds the hyperparameters and decides each variable's treatment.
+
+    A Keras family's adapter stands behind this class in the order of
+    inheritance. It creates the slots, calls :meth:`plan` once when the
+    optimizer is built and :meth:`step` for every variable of every update.
+
+    Hyperparameters are attributes. They may be scalar variables of the
+    backend, in which case they can change without a new trace; such a
+    variable belongs to the caller and is not saved with the optimizer.
+    """
+
+    slot_names: ClassVar[tuple[str, ...]] = ()
+    serialize: Callable[[Any], Any]  # The Keras family's, of any object.
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        hyperparameters: Mapping[str, Any],
+        options: Mapping[str, Any],
+        selectors: Mapping[str, Selector],
+        **kwargs: Any,
+    ):
+        check_hyperparameter("learning_rate", learning_rate)
+        for name, value in hyperparameters.items():
+            check_hyperparameter(name, value)
+        for name, value in options.items():
+            check_option(name, value)
+        for name, selector in selectors.items():
+            variables.check_selector(selector, name)
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.keep(**hyperparameters, **options)
+        self.keep(
+            _hyperparameter_names=tuple(hyperparameters),
+            _option_names=tuple(options),
+            # Not called after the argument: Keras has a method of that name.
+            _selectors=dict(selectors),
+        )
+
+    def keep(self, **attributes: Any) -> None:
+        """Sets attributes past Keras's ``__setattr__``.
+
+        That would take a variable given as a hyperparameter for state of the
+        optimizer and save it, and would wrap containers.
+        """
+        for name, value in attributes.items():
+            object.__setattr__(self, name, value)
+
+    def plan(self, paths: Sequence[str], shapes: Sequence[Shape]) -> None:
+        """Decides the treatment of each variable; logs the counts once.
+
+        Args:
+            paths: full path of each variable, in the optimizer's order.
+            shapes: shape of each variable.
+
+        Raises:
+            ValueError: a selector's pattern matches no variable.
+        """
+        treatments = variables.treatments(
+            paths,
+            shapes,
+            self._selectors.get("exclude_from_layer_adaptation", ()),
+            self._selectors["exclude_from_weight_decay"],
+        )
+        treatments = tuple(map(self.treat, treatments))
+        logging.info(
+            "%s: %d variables, %d with layer adaptation, %d with weight decay",
+            type(self).__name__,
+            len(treatments),
+            sum(treatment.adapted for treatment in treatments),
+            sum(treatment.decayed for treatment in treatments),
+        )
+        self.keep(_treatments=treatments)
+
+    def treat(self, treatment: Treatment) -> Treatment:
+        """Returns the treatment as the variant of the algorithm has it."""
+        return treatment
+
+    def step(
+        self,
+        xp: Namespace,
+        w: Array,
+        g: Array,
+        slots: Sequence[Array],
+        learning_rate: Array,
+        step: Array,
+        treatment: Treatment,
+        hyperparameters: Mapping[str, Any],
+    ) -> tuple[Array, ...]:
+        """Returns the new value of the parameter, then of each slot.
+
+        Args:
+            xp: array namespace.
+            w: parameter.
+            g: gradient, dense, of the dtype and shape of ``w``.
+            slots: the values of ``slot_names``, as ``w``.
+            learning_rate: eta of this step, a scalar of the dtype of ``w``.
+            step: t, 0 at the first step, of the dtype of ``w``.
+            treatment: what :meth:`plan` decided for this variable.
+            hyperparameters: by name, Python floats or scalars of the dtype
+                of ``w``.
+        """
+        raise NotImplementedError
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Returns the hyperparameters by name, as they were given."""
+        return {
+            name: getattr(self, name) for name in self._hyperparameter_names
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the resolved arguments of the constructor."""
+        config = super().get_config()  # type: ignore[misc]
+        for name, value in self.hyperparameters().items():
+            config[name] = value if value is None else float(value)
+        for name in self._option_names:
+            config[name] = getattr(self, name)
+        for name, selector in self._selectors.items():
+            config[name] = variables.to_config(selector, self.serialize)
+        return config
+
+    def exclude_from_weight_decay(self, *args: Any, **kwargs: Any) -> None:
+        """Refuses: Keras's method of this name would have no effect here."""
+        raise ValueError(
+            "pass exclude_from_weight_decay=... to the constructor of "
+            f"{type(self).__name__} instead of calling this method. "
+            f"Received: {args} {kwargs}"
+        )
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Does nothing: the update rule decays, not the Keras base class."""
+
+
+def check_hyperparameter(name: str, value: Any) -> None:
+    """Raises ValueError where a Python value is no sensible one.
+
+    Schedules and variables, whose value is not known here, pass. None, which
+    stands for another argument's value, passes for LAMB's fallback.
+    """
+    if value is None and name.startswith("fallback_"):
+        return
+    below_one = name in UNIT_INTERVAL
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        valid = math.isfinite(value) and value >= 0
+        valid = valid and not (below_one and value >= 1)
+    else:
+        valid = hasattr(value, "dtype") or callable(value)
+    if not valid:
+        wanted = "at least 0 and below 1" if below_one else "0 or larger"
+        raise ValueError(
+            f"`{name}` must be a finite number, {wanted}. "
+            f"Received: {name}={value!r}"
+        )
+
+
+def check_option(name: str, value: Any) -> None:
+    """Raises ValueError where an option that is no number is not a bool."""
+    if name != "variant" and not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be a bool. Received: {name}={value!r}")
+
+
+def find_variant(variants: Mapping[str, Any], name: str) -> Any:
+    """Returns the variant called ``name``.
+
+    Raises:
+        ValueError: there is none; the message lists the names.
+    """
+    if name not in variants:
+        raise ValueError(
+            f"`variant` must be one of {', '.join(variants)}. "
+            f"Received: variant={name!r}"
+        )
+    return variants[name]
+
+
+def first_given(value: Any, default: Any) -> Any:
+    """Returns ``value``, or ``default`` where it is None."""
+    return default if value is None else value

@@ -1,0 +1,80 @@
+"""Heavy-ball momentum as a Keras optimizer, without its Keras."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from tf_largebatch import rules
+from tf_largebatch.optimizers.base import LargeBatchOptimizer
+from tf_largebatch.variables import BIAS_AND_NORM, Selector
+
+
+class HeavyBall(LargeBatchOptimizer):
+    """Heavy-ball momentum: ``v <- mu v + g; w <- w - eta v``.
+
+    Args:
+        learning_rate: eta; a float, a schedule or a scalar variable.
+        momentum: mu. Defaults to `0.9`.
+        weight_decay: lambda, coupled: ``g <- g + lambda w``, the gradient of
+            ``(lambda / 2) ||w||^2``. Defaults to `0`.
+        exclude_from_weight_decay: selector of the variables without weight
+            decay. Defaults to biases and norms.
+        learning_rate_in_momentum: True keeps the rate inside the buffer,
+            ``v <- mu v + eta g; w <- w - v``, as `keras.optimizers.SGD`
+            does. Defaults to `False`.
+        **kwargs: arguments of the Keras base class, such as `name` and
+            `global_clipnorm`.
+
+    Raises:
+        ValueError: a hyperparameter is negative, NaN or out of range.
+
+    Example:
+
+    >>> import keras
+    >>> from tf_largebatch.keras import HeavyBall
+    >>> w = keras.Variable([1.0])
+    >>> HeavyBall(0.1).apply([keras.ops.array([2.0])], [w])
+    >>> print(keras.ops.convert_to_numpy(w))
+    [0.8]
+
+    Source: Polyak 1964; the fallback of the published LARS pipeline
+    (section 2.1.3 of the paper).
+    """
+
+    slot_names: ClassVar[tuple[str, ...]] = ("momentum",)
+    rule: ClassVar[Callable] = staticmethod(rules.heavy_ball)
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        momentum: Any = 0.9,
+        weight_decay: Any = 0.0,
+        exclude_from_weight_decay: Selector = BIAS_AND_NORM,
+        learning_rate_in_momentum: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            learning_rate,
+            hyperparameters={
+                "momentum": momentum,
+                "weight_decay": weight_decay,
+            },
+            options={"learning_rate_in_momentum": learning_rate_in_momentum},
+            selectors={"exclude_from_weight_decay": exclude_from_weight_decay},
+            **kwargs,
+        )
+
+    def step(
+        self, xp, w, g, slots, learning_rate, step, treatment, hyperparameters
+    ):
+        return self.rule(
+            xp,
+            w,
+            g,
+            *slots,
+            learning_rate=learning_rate,
+            momentum=hyperparameters["momentum"],
+            weight_decay=(
+                hyperparameters["weight_decay"] if treatment.decayed else 0.0
+            ),
+            learning_rate_in_momentum=self.learning_rate_in_momentum,
+        )

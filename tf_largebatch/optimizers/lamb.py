@@ -1,0 +1,141 @@
+"""LAMB and its published variants as a Keras optimizer, without its Keras."""
+
+from typing import Any, ClassVar, Optional
+
+from tf_largebatch import rules
+from tf_largebatch.optimizers.base import (
+    LargeBatchOptimizer,
+    find_variant,
+    first_given,
+)
+from tf_largebatch.variables import BIAS_AND_NORM, Selector
+
+
+class LAMB(LargeBatchOptimizer):
+    """LAMB, with Adam for the variables it does not adapt.
+
+    ``u = mh / (sqrt(sh) + eps) + lambda w; r = ||w|| / ||u||``, and
+    ``zero_norm_ratio`` where a norm is 0; ``w <- w - eta r u``. The moments
+    are those of :class:`Adam`.
+
+    Args:
+        learning_rate: eta; a float, a schedule or a scalar variable.
+            Defaults to `0.001`.
+        beta_1: decay of the first moment. Defaults to `0.9`.
+        beta_2: decay of the second moment. Defaults to `0.999`.
+        epsilon: added to the root. None means the variant's, which is `1e-6`
+            for the default one.
+        weight_decay: lambda. Defaults to `0.01`.
+        exclude_from_layer_adaptation: selector of the variables that get
+            Adam. Defaults to biases and norms; `()` adapts every variable.
+        exclude_from_weight_decay: selector of the variables without weight
+            decay. Defaults to biases and norms; `()` decays every variable.
+        bias_correction: whether the moments are corrected. None means the
+            variant's, which is True for the default one.
+        zero_norm_ratio: the ratio where a norm is 0. None means the
+            variant's, which is `1` for the default one; with `0` a variable
+            that starts at zero never moves.
+        fallback_epsilon: epsilon of Adam. None means `epsilon`.
+        fallback_weight_decay: lambda of Adam, on *every* variable without
+            layer adaptation, whatever `exclude_from_weight_decay` says. None
+            means `weight_decay` wherever that selector does not exclude.
+        variant: which published algorithm: `mlperf` (default), `keras`,
+            `flax` or `bert_2019`; see
+            :data:`tf_largebatch.rules.LAMB_VARIANTS`.
+        **kwargs: arguments of the Keras base class, such as `name` and
+            `global_clipnorm`.
+
+    Raises:
+        ValueError: a hyperparameter is negative, NaN or out of range, or
+            there is no such variant.
+
+    Example:
+
+    >>> from tf_largebatch.keras import LAMB
+    >>> optimizer = LAMB(0.001, variant="bert_2019")
+    >>> optimizer.bias_correction
+    False
+
+    Source: You et al. 2019; MLPerf v0.7 BERT, lamb_optimizer.py.
+    """
+
+    slot_names: ClassVar[tuple[str, ...]] = ("m", "s")
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: Any = 0.9,
+        beta_2: Any = 0.999,
+        epsilon: Optional[Any] = None,
+        weight_decay: Any = 0.01,
+        exclude_from_layer_adaptation: Selector = BIAS_AND_NORM,
+        exclude_from_weight_decay: Selector = BIAS_AND_NORM,
+        bias_correction: Optional[bool] = None,
+        zero_norm_ratio: Optional[Any] = None,
+        fallback_epsilon: Optional[Any] = None,
+        fallback_weight_decay: Optional[Any] = None,
+        variant: str = "mlperf",
+        **kwargs: Any,
+    ):
+        published = find_variant(rules.LAMB_VARIANTS, variant)
+        super().__init__(
+            learning_rate,
+            hyperparameters={
+                "beta_1": beta_1,
+                "beta_2": beta_2,
+                "epsilon": first_given(epsilon, published.epsilon),
+                "weight_decay": weight_decay,
+                "zero_norm_ratio": first_given(
+                    zero_norm_ratio, published.zero_norm_ratio
+                ),
+                "fallback_epsilon": fallback_epsilon,
+                "fallback_weight_decay": fallback_weight_decay,
+            },
+            options={
+                "bias_correction": first_given(
+                    bias_correction, published.bias_correction
+                ),
+                "variant": variant,
+            },
+            selectors={
+                "exclude_from_layer_adaptation": exclude_from_layer_adaptation,
+                "exclude_from_weight_decay": exclude_from_weight_decay,
+            },
+            **kwargs,
+        )
+
+    def step(
+        self, xp, w, g, slots, learning_rate, step, treatment, hyperparameters
+    ):
+        decay = hyperparameters["weight_decay"] if treatment.decayed else 0.0
+        shared = {
+            "learning_rate": learning_rate,
+            "step": step,
+            "beta_1": hyperparameters["beta_1"],
+            "beta_2": hyperparameters["beta_2"],
+            "bias_correction": self.bias_correction,
+        }
+        epsilon = hyperparameters["epsilon"]
+        if treatment.adapted:
+            published = rules.LAMB_VARIANTS[self.variant]
+            return rules.lamb(
+                xp,
+                w,
+                g,
+                *slots,
+                epsilon=epsilon,
+                weight_decay=decay,
+                zero_norm_ratio=hyperparameters["zero_norm_ratio"],
+                decay_in_ratio=published.decay_in_ratio,
+                **shared,
+            )
+        fallback_decay = hyperparameters["fallback_weight_decay"]
+        return rules.adam(
+            xp,
+            w,
+            g,
+            *slots,
+            epsilon=first_given(hyperparameters["fallback_epsilon"], epsilon),
+            weight_decay=first_given(fallback_decay, decay),
+            **shared,
+        )

@@ -1,0 +1,125 @@
+"""LARS and its published variants as a Keras optimizer, without its Keras."""
+
+import dataclasses
+from typing import Any, ClassVar, Optional
+
+from tf_largebatch import rules
+from tf_largebatch.optimizers.base import (
+    LargeBatchOptimizer,
+    find_variant,
+    first_given,
+)
+from tf_largebatch.variables import BIAS_AND_NORM, Selector, Treatment
+
+
+class LARS(LargeBatchOptimizer):
+    """LARS, with heavy-ball momentum for the variables it does not adapt.
+
+    ``r = c ||w|| / (||g|| + lambda ||w|| + eps)``, 1 where a norm is 0;
+    ``v <- mu v + eta r (g + lambda w); w <- w - v``. Biases and norms get
+    heavy-ball momentum with the rate *outside* the buffer and no decay, as
+    the published LARS pipeline has it.
+
+    Args:
+        learning_rate: eta; a float, a schedule or a scalar variable.
+        momentum: mu, of LARS and of heavy ball. Defaults to `0.929`.
+        weight_decay: lambda. Defaults to `1e-4`.
+        trust_coefficient: c. Defaults to `0.001`.
+        epsilon: added to the ratio's denominator. None means the variant's,
+            which is `0` for the default one.
+        exclude_from_layer_adaptation: selector of the variables that get
+            heavy-ball momentum. Defaults to biases and norms; `()` adapts
+            every variable.
+        exclude_from_weight_decay: selector of the variables without weight
+            decay. Defaults to biases and norms; `()` decays every variable.
+        variant: which published algorithm: `mlperf` (default), `mlperf_tf`,
+            `contrib_old`, `optax`, `model_garden`, `model_garden_outside`,
+            `timm` or `flax_2020`; see
+            :data:`tf_largebatch.rules.LARS_VARIANTS`.
+        **kwargs: arguments of the Keras base class, such as `name` and
+            `global_clipnorm`.
+
+    Raises:
+        ValueError: a hyperparameter is negative, NaN or out of range, or
+            there is no such variant.
+
+    Example, the published pipeline at batch 32,768:
+
+    >>> from tf_largebatch.keras import LARS, PiecewisePolynomial
+    >>> optimizer = LARS(
+    ...     PiecewisePolynomial(29.0, total_steps=2512, warmup_steps=706.5,
+    ...                         final=1e-4, decay_steps=1806.5))
+
+    Source: You et al. 2017; MLPerf v0.7, resnet-research-JAX, train.py, and
+    flax.optim.LARS.
+    """
+
+    slot_names: ClassVar[tuple[str, ...]] = ("momentum",)
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        momentum: Any = 0.929,
+        weight_decay: Any = 1e-4,
+        trust_coefficient: Any = 0.001,
+        epsilon: Optional[Any] = None,
+        exclude_from_layer_adaptation: Selector = BIAS_AND_NORM,
+        exclude_from_weight_decay: Selector = BIAS_AND_NORM,
+        variant: str = "mlperf",
+        **kwargs: Any,
+    ):
+        published = find_variant(rules.LARS_VARIANTS, variant)
+        super().__init__(
+            learning_rate,
+            hyperparameters={
+                "momentum": momentum,
+                "weight_decay": weight_decay,
+                "trust_coefficient": trust_coefficient,
+                "epsilon": first_given(epsilon, published.epsilon),
+            },
+            options={"variant": variant},
+            selectors={
+                "exclude_from_layer_adaptation": exclude_from_layer_adaptation,
+                "exclude_from_weight_decay": exclude_from_weight_decay,
+            },
+            **kwargs,
+        )
+
+    def treat(self, treatment: Treatment) -> Treatment:
+        published = rules.LARS_VARIANTS[self.variant]
+        decayed = treatment.decayed and not is_zero(self.weight_decay)
+        if not decayed and not published.adapts_without_decay:
+            return dataclasses.replace(treatment, adapted=False)
+        return treatment
+
+    def step(
+        self, xp, w, g, slots, learning_rate, step, treatment, hyperparameters
+    ):
+        published = rules.LARS_VARIANTS[self.variant]
+        shared = {
+            "learning_rate": learning_rate,
+            "momentum": hyperparameters["momentum"],
+            "weight_decay": (
+                hyperparameters["weight_decay"] if treatment.decayed else 0.0
+            ),
+        }
+        if treatment.adapted:
+            return rules.lars(
+                xp,
+                w,
+                g,
+                *slots,
+                trust_coefficient=hyperparameters["trust_coefficient"],
+                epsilon=hyperparameters["epsilon"],
+                variant=published,
+                **shared,
+            )
+        in_momentum = published.fallback_learning_rate_in_momentum
+        return rules.heavy_ball(
+            xp, w, g, *slots, learning_rate_in_momentum=in_momentum, **shared
+        )
+
+
+def is_zero(value: Any) -> bool:
+    """Whether a hyperparameter is the Python number 0."""
+    return isinstance(value, (int, float)) and value == 0

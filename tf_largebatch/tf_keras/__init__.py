@@ -1,0 +1,69 @@
+"""The optimizers and schedules for tf_keras, the Model Garden's Keras.
+
+>>> import tf_keras
+>>> from tf_largebatch.tf_keras import LARS
+>>> model = tf_keras.Sequential([tf_keras.layers.Dense(2)])
+>>> model.compile(optimizer=LARS(0.1), loss="mse")
+"""
+
+from tf_keras.saving import register_keras_serializable
+
+from tf_largebatch import schedules
+from tf_largebatch.tf_keras.optimizer import TFKerasOptimizer as _Optimizer
+from tf_largebatch.tf_keras.schedule import TFKerasSchedule as _Schedule
+from tf_largebatch.optimizers import adam, heavy_ball, lamb, lars, nesterov
+from tf_largebatch.variables import BIAS_AND_NORM
+
+__all__ = [
+    "BIAS_AND_NORM",
+    "LAMB",
+    "LARS",
+    "Adam",
+    "BertPolynomial",
+    "Cosine",
+    "HeavyBall",
+    "Nesterov",
+    "PiecewisePolynomial",
+]
+
+_register = register_keras_serializable("tf_largebatch")
+
+
+@_register
+class HeavyBall(heavy_ball.HeavyBall, _Optimizer):
+    __doc__ = heavy_ball.HeavyBall.__doc__
+
+
+@_register
+class Nesterov(nesterov.Nesterov, _Optimizer):
+    __doc__ = nesterov.Nesterov.__doc__
+
+
+@_register
+class LARS(lars.LARS, _Optimizer):
+    __doc__ = lars.LARS.__doc__
+
+
+@_register
+class Adam(adam.Adam, _Optimizer):
+    __doc__ = adam.Adam.__doc__
+
+
+@_register
+class LAMB(lamb.LAMB, _Optimizer):
+    __doc__ = lamb.LAMB.__doc__
+
+
+@_register
+class PiecewisePolynomial(schedules.PiecewisePolynomial, _Schedule):
+    __doc__ = schedules.PiecewisePolynomial.__doc__
+
+
+@_register
+class Cosine(schedules.Cosine, _Schedule):
+    __doc__ = schedules.Cosine.__doc__
+
+
+@_register
+class BertPolynomial(schedules.BertPolynomial, _Schedule):
+    __doc__ = schedules.BertPolynomial.__doc__

@@ -1,0 +1,27 @@
+"""TensorFlow's functions under the names of the array namespaces.
+
+``tensorflow.experimental.numpy`` has them too, but promotes dtypes its own
+way and adds casts to every operation of the graph.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+clip = tf.clip_by_value
+expm1 = tf.math.expm1
+log = tf.math.log
+logical_and = tf.logical_and
+logical_or = tf.logical_or
+ones_like = tf.ones_like
+sin = tf.sin
+sqrt = tf.sqrt
+square = tf.square
+sum = tf.reduce_sum
+where = tf.where
+
+
+def array(value: Any, dtype: Any = None) -> tf.Tensor:
+    """Returns a value as a tensor, of ``dtype`` if one is given."""
+    tensor = tf.convert_to_tensor(value)
+    return tensor if dtype is None else tf.cast(tensor, dtype)

@@ -1,0 +1,101 @@
+"""What stands between an update rule and a tf_keras optimizer."""
+
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import tensorflow as tf
+import tf_keras
+
+from tf_largebatch.tf_keras import namespace
+from tf_largebatch.variables import path_of
+
+
+class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
+    """Creates the slots, hands an update rule its values and assigns.
+
+    To be combined with a class of :mod:`tf_largebatch.optimizers`, which
+    stands before it in the order of inheritance.
+    """
+
+    def __init__(
+        self, learning_rate: Any, name: Optional[str] = None, **kwargs: Any
+    ):
+        super().__init__(name=name or type(self).__name__, **kwargs)
+        if isinstance(learning_rate, tf.Variable):
+            # The caller's own: not tracked, so not in checkpoints.
+            self.keep(_learning_rate=learning_rate)
+        else:
+            self._learning_rate = self._build_learning_rate(learning_rate)
+
+    def build(self, var_list: Sequence[tf.Variable]) -> None:
+        """Creates the slots and decides every variable's treatment."""
+        super().build(var_list)
+        if getattr(self, "_built", False):
+            return
+        self.plan(
+            [path_of(variable.name) for variable in var_list],
+            [tuple(variable.shape) for variable in var_list],
+        )
+        self._slots = [
+            [self.add_variable_from_reference(v, name) for v in var_list]
+            for name in self.slot_names
+        ]
+        self._built = True
+
+    def update_step(self, gradient: Any, variable: tf.Variable) -> None:
+        """Computes and assigns one variable's new value and slots."""
+        index = self._index_dict[self._var_key(variable)]
+        targets = [variable, *(slots[index] for slots in self._slots)]
+        dtype = at_least_float32(variable.dtype)
+        w, *slots = (tf.cast(target, dtype) for target in targets)
+        values = self.step(
+            namespace,
+            w,
+            # Sparse gradients count as their dense equals.
+            tf.cast(tf.convert_to_tensor(gradient), dtype),
+            slots,
+            tf.cast(self.learning_rate, dtype),
+            tf.cast(self.iterations, dtype),
+            self._treatments[index],
+            {
+                name: value
+                if not tf.is_tensor(value)
+                else tf.cast(value, dtype)
+                for name, value in self.hyperparameters().items()
+            },
+        )
+        for target, value in zip(targets, values):
+            target.assign(tf.cast(value, target.dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the resolved arguments of the constructor."""
+        config = super().get_config()
+        rate = self._learning_rate
+        if isinstance(rate, tf.Variable):
+            config["learning_rate"] = float(rate.numpy())
+        else:
+            config["learning_rate"] = self.serialize(rate)
+        return config
+
+    def serialize(self, function: Any) -> Any:
+        """Returns the JSON of a schedule, or of a function that selects."""
+        return tf_keras.saving.serialize_keras_object(function)
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: Any = None):
+        """Creates the optimizer of which ``get_config`` gave ``config``."""
+        return cls(
+            **{
+                name: tf_keras.saving.deserialize_keras_object(
+                    value, custom_objects
+                )
+                if isinstance(value, dict)
+                else value
+                for name, value in config.items()
+            }
+        )
+
+
+def at_least_float32(dtype: tf.DType) -> tf.DType:
+    """Returns the dtype to compute in: that of the variable, 32 bits up."""
+    return dtype if dtype in (tf.float32, tf.float64) else tf.float32

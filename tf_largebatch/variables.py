@@ -1,0 +1,161 @@
+"""Which variables a setting applies to: selectors, decided once at build.
+
+A selector says which variables an optimizer leaves out of weight decay or of
+layer adaptation. It is one of
+
+- :data:`BIAS_AND_NORM`: biases and the parameters of normalisation layers;
+- a sequence of regular expressions, searched for in a variable's full path;
+- a function of a variable's path and shape that returns a bool;
+- ``()``: no variable.
+
+>>> select(BIAS_AND_NORM, ["dense/kernel", "dense/bias"], [(3, 4), (4,)])
+(False, True)
+>>> select(["^dense/"], ["dense/kernel", "head/kernel"], [(3, 4), (4, 2)])
+(True, False)
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Union
+
+BIAS_AND_NORM = "bias_and_norm"
+"""Selects rank 0 and 1, and what is called a bias or a norm's parameter."""
+
+BIAS_AND_NORM_NAMES = frozenset({"bias", "beta", "gamma", "scale", "offset"})
+
+Shape = tuple[int, ...]
+Selector = Union[str, Sequence[str], Callable[[str, Shape], bool]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Treatment:
+    """What an optimizer does to one variable.
+
+    Attributes:
+        adapted: whether it gets a trust ratio of its own (LARS, LAMB).
+        decayed: whether weight decay applies.
+    """
+
+    adapted: bool
+    decayed: bool
+
+
+def path_of(name: str) -> str:
+    """Returns the path in a tf_keras name, the same on every replica.
+
+    >>> path_of("conv1/kernel/replica_1:0")
+    'conv1/kernel'
+    """
+    return re.sub(r"(/replica_\d+)?(:\d+)?$", "", name)
+
+
+def check_selector(selector: Selector, argument: str) -> None:
+    """Raises ValueError if ``selector`` is none; ``argument`` is its name."""
+    if isinstance(selector, str):
+        valid = selector == BIAS_AND_NORM
+    elif isinstance(selector, Sequence):
+        valid = all(isinstance(pattern, str) for pattern in selector)
+    else:
+        valid = callable(selector)
+    if not valid:
+        raise ValueError(
+            f"`{argument}` must be BIAS_AND_NORM ({BIAS_AND_NORM!r}), a "
+            "sequence of regular expressions, a function of a path and a "
+            f"shape, or () for none. Received: {argument}={selector!r}"
+        )
+    for pattern in patterns_of(selector):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(
+                f"`{argument}` has a pattern that is no regular expression "
+                f"({error}). Received: {pattern!r}"
+            ) from error
+
+
+def patterns_of(selector: Selector) -> tuple[str, ...]:
+    """Returns the regular expressions of a selector that consists of some."""
+    if isinstance(selector, str) or callable(selector):
+        return ()
+    return tuple(selector)
+
+
+def select(
+    selector: Selector,
+    paths: Sequence[str],
+    shapes: Sequence[Shape],
+    argument: str = "selector",
+) -> tuple[bool, ...]:
+    """Returns for each variable whether ``selector`` selects it.
+
+    Args:
+        selector: see the module's docstring.
+        paths: full path of each variable, such as ``"dense/kernel"``.
+        shapes: shape of each variable.
+        argument: the selector's name in messages.
+
+    Raises:
+        ValueError: a pattern matches no path. The message names the pattern
+            and lists the paths.
+    """
+    check_selector(selector, argument)
+    if selector == BIAS_AND_NORM:
+        return tuple(map(is_bias_or_norm, paths, shapes))
+    if callable(selector):
+        return tuple(bool(selector(*each)) for each in zip(paths, shapes))
+    patterns = patterns_of(selector)
+    for pattern in patterns:
+        if not any(re.search(pattern, path) for path in paths):
+            raise ValueError(
+                f"`{argument}`: a pattern matches no variable. The paths "
+                f"are {', '.join(paths)}. Received: {pattern!r}"
+            )
+    return tuple(
+        any(re.search(pattern, path) for pattern in patterns) for path in paths
+    )
+
+
+def is_bias_or_norm(path: str, shape: Shape) -> bool:
+    """Whether :data:`BIAS_AND_NORM` selects a variable.
+
+    The name counts beside the rank because BERT's query, key and value
+    biases have rank 2.
+    """
+    return len(shape) <= 1 or path.split("/")[-1] in BIAS_AND_NORM_NAMES
+
+
+def treatments(
+    paths: Sequence[str],
+    shapes: Sequence[Shape],
+    exclude_from_layer_adaptation: Selector,
+    exclude_from_weight_decay: Selector,
+) -> tuple[Treatment, ...]:
+    """Returns the treatment of each variable, in the order of ``paths``."""
+    unadapted = select(
+        exclude_from_layer_adaptation,
+        paths,
+        shapes,
+        "exclude_from_layer_adaptation",
+    )
+    undecayed = select(
+        exclude_from_weight_decay, paths, shapes, "exclude_from_weight_decay"
+    )
+    return tuple(
+        Treatment(adapted=not without_ratio, decayed=not without_decay)
+        for without_ratio, without_decay in zip(unadapted, undecayed)
+    )
+
+
+def to_config(selector: Selector, serialize: Callable[[Any], Any]) -> Any:
+    """Returns a selector as JSON has it; functions go through ``serialize``."""
+    if isinstance(selector, str):
+        return selector
+    if callable(selector):
+        return serialize(selector)
+    return list(selector)
+
+
+def from_config(config: Any, deserialize: Callable[[Any], Any]) -> Selector:
+    """Returns the selector of which :func:`to_config` made ``config``."""
+    return deserialize(config) if isinstance(config, dict) else config
