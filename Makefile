@@ -1,0 +1,85 @@
+# Sets up and runs everything in a virtual environment of its own, .venv,
+# which the first target that needs it makes. Needs make and Python 3.11 to
+# 3.13; `make PYTHON=/path/to/python3.12 ...` says which.
+#
+#   make compare    the paper's comparison, on this machine; `make compare
+#                   ARGS="--table table2"` passes flags on
+#   make test       all tests but the slow ones; ARGS goes to pytest
+#   make test-slow  the slow ones
+#   make lint       ruff and mypy
+#   make setup      .venv alone, with all that the targets above need
+#   make lock       constraints.txt anew, from pyproject.toml; ARGS=--upgrade
+#                   takes the newest releases
+#   make clean      removes .venv and all that was built
+
+PYTHON ?=
+ARGS ?=
+# What test-slow needs beside the rest: PyTorch (0.7 GB where pip finds a CPU
+# build, several GB where it finds CUDA's); `make test-slow TORCH=` does without
+# it and leaves its tests out.
+TORCH ?= torch==2.13.0
+
+BIN := .venv/bin
+FIND_PYTHON = PYTHON="$(PYTHON)" GOAL="$(MAKECMDGOALS)" sh tools/find_python
+# TensorFlow's warnings, but not its notes on how it was built.
+TEST := TF_CPP_MIN_LOG_LEVEL=1 KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
+
+.DELETE_ON_ERROR:
+.PHONY: setup compare test test-slow lint lock clean always
+
+setup: .venv/.dev
+
+compare: .venv/.study
+	$(BIN)/tf-largebatch compare $(ARGS)
+
+test: .venv/.dev
+	$(TEST) -m "not slow" $(ARGS)
+
+test-slow: .venv/.dev
+	@$(BIN)/python -c "import torch" 2>/dev/null || test -z "$(TORCH)" || { \
+	  echo "Installing $(TORCH), once."; \
+	  $(BIN)/python -m pip install --quiet --no-input \
+	    --disable-pip-version-check -c constraints.txt $(TORCH) \
+	  || echo "$(TORCH) cannot be installed: its tests are left out."; }
+	$(TEST) -m slow $(ARGS)
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The stamp of a set-up that is complete. Written by tools/install.py.
+.venv/.study .venv/.dev: pyproject.toml setup.py constraints.txt
+	@python=$$($(FIND_PYTHON)) && "$$python" tools/install.py $(@F:.%=%)
+
+# A Python named by hand replaces the .venv of another.
+ifneq "$(PYTHON)" ""
+VERSION := -c "import sys; print(sys.hexversion >> 16)"
+ifneq "$(shell "$(PYTHON)" $(VERSION) 2>&1)" \
+      "$(shell $(BIN)/python $(VERSION) 2>&1)"
+.venv/.study .venv/.dev: always
+endif
+endif
+
+# The pins hold for Python 3.11 to 3.13, on Linux and macOS; what sed strips
+# from the markers is what all of them would say. uv has an environment of its
+# own, because pins that no longer fit would not let .venv be made.
+UV := build/uv
+SYSTEMS := sys_platform == 'darwin' or sys_platform == 'linux'
+lock:
+	@python=$$($(FIND_PYTHON)) && "$$python" -m venv $(UV)
+	$(UV)/bin/python -m pip install --quiet --no-input \
+	  --disable-pip-version-check uv
+	$(UV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	  --all-extras --no-annotate --no-header --no-emit-index-url \
+	  --output-file constraints.txt $(ARGS) pyproject.toml >/dev/null
+	{ echo "# The versions that are installed, of every dependency of every"; \
+	  echo "# extra, for Python 3.11 to 3.13. Made by: make lock"; \
+	  sed -E -e "s/python_full_version < '3.14' and //" \
+	    -e "s/and python_full_version < '3.14' //" \
+	    -e "s/ *(and|;) \($(SYSTEMS)\)//" constraints.txt; } >$(UV)/pins
+	mv $(UV)/pins constraints.txt
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
