@@ -13,8 +13,8 @@ array([0.0000e+00, 1.7625e+00, 7.0500e+00, 6.0000e-06], dtype=float32)
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any, Optional
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tf_largebatch.rules.arrays import Array, Namespace
 
@@ -30,7 +30,7 @@ def piecewise_polynomial(
     final: float = 0.0,
     warmup_power: float = 1.0,
     decay_power: float = 2.0,
-    decay_steps: Optional[float] = None,
+    decay_steps: float | None = None,
 ) -> Array:
     """Polynomial warmup, then polynomial decay: the paper's section 2.1.4.
 
@@ -173,7 +173,7 @@ class Schedule:
     its own base class and array namespace.
     """
 
-    function = staticmethod(piecewise_polynomial)
+    function: Callable[..., Array]
 
     def __init__(self, **arguments: Any):
         check_arguments(arguments)
@@ -227,7 +227,7 @@ class PiecewisePolynomial(Schedule):
         final: float = 0.0,
         warmup_power: float = 1.0,
         decay_power: float = 2.0,
-        decay_steps: Optional[float] = None,
+        decay_steps: float | None = None,
     ):
         super().__init__(
             peak=peak,

@@ -17,7 +17,7 @@ layer adaptation. It is one of
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Union
+from typing import Any
 
 BIAS_AND_NORM = "bias_and_norm"
 """Selects rank 0 and 1, and what is called a bias or a norm's parameter."""
@@ -25,7 +25,7 @@ BIAS_AND_NORM = "bias_and_norm"
 BIAS_AND_NORM_NAMES = frozenset({"bias", "beta", "gamma", "scale", "offset"})
 
 Shape = tuple[int, ...]
-Selector = Union[str, Sequence[str], Callable[[str, Shape], bool]]
+Selector = str | Sequence[str] | Callable[[str, Shape], bool]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,6 +42,7 @@ class Adam(LargeBatchOptimizer):
     """
 
     slot_names: ClassVar[tuple[str, ...]] = ("m", "s")
+    bias_correction: bool
 
     def __init__(
         self,

@@ -28,6 +28,9 @@ class LargeBatchOptimizer:
 
     slot_names: ClassVar[tuple[str, ...]] = ()
     serialize: Callable[[Any], Any]  # The Keras family's, of any object.
+    _hyperparameter_names: tuple[str, ...]
+    _option_names: tuple[str, ...]
+    _selectors: dict[str, Selector]
 
     def __init__(
         self,
@@ -44,7 +47,11 @@ class LargeBatchOptimizer:
             check_option(name, value)
         for name, selector in selectors.items():
             variables.check_selector(selector, name)
-        super().__init__(learning_rate=learning_rate, **kwargs)
+        # The class that follows is a Keras family's.
+        super().__init__(
+            learning_rate=learning_rate,  # type: ignore[call-arg]
+            **kwargs,
+        )
         self.keep(**hyperparameters, **options)
         self.keep(
             _hyperparameter_names=tuple(hyperparameters),
@@ -157,8 +164,9 @@ def check_hyperparameter(name: str, value: Any) -> None:
         return
     below_one = name in UNIT_INTERVAL
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        valid = math.isfinite(value) and value >= 0
-        valid = valid and not (below_one and value >= 1)
+        number = float(value)
+        valid = math.isfinite(number) and number >= 0
+        valid = valid and not (below_one and number >= 1)
     else:
         valid = hasattr(value, "dtype") or callable(value)
     if not valid:

@@ -41,6 +41,7 @@ class HeavyBall(LargeBatchOptimizer):
     """
 
     slot_names: ClassVar[tuple[str, ...]] = ("momentum",)
+    learning_rate_in_momentum: bool
     rule: ClassVar[Callable] = staticmethod(rules.heavy_ball)
 
     def __init__(

@@ -1,6 +1,6 @@
 """LAMB and its published variants as a Keras optimizer, without its Keras."""
 
-from typing import Any, ClassVar, Optional
+from typing import Any, ClassVar
 
 from tf_largebatch import rules
 from tf_largebatch.optimizers.base import (
@@ -60,20 +60,22 @@ class LAMB(LargeBatchOptimizer):
     """
 
     slot_names: ClassVar[tuple[str, ...]] = ("m", "s")
+    bias_correction: bool
+    variant: str
 
     def __init__(
         self,
         learning_rate: Any = 0.001,
         beta_1: Any = 0.9,
         beta_2: Any = 0.999,
-        epsilon: Optional[Any] = None,
+        epsilon: Any | None = None,
         weight_decay: Any = 0.01,
         exclude_from_layer_adaptation: Selector = BIAS_AND_NORM,
         exclude_from_weight_decay: Selector = BIAS_AND_NORM,
-        bias_correction: Optional[bool] = None,
-        zero_norm_ratio: Optional[Any] = None,
-        fallback_epsilon: Optional[Any] = None,
-        fallback_weight_decay: Optional[Any] = None,
+        bias_correction: bool | None = None,
+        zero_norm_ratio: Any | None = None,
+        fallback_epsilon: Any | None = None,
+        fallback_weight_decay: Any | None = None,
         variant: str = "mlperf",
         **kwargs: Any,
     ):

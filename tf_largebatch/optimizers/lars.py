@@ -1,7 +1,7 @@
 """LARS and its published variants as a Keras optimizer, without its Keras."""
 
 import dataclasses
-from typing import Any, ClassVar, Optional
+from typing import Any, ClassVar
 
 from tf_largebatch import rules
 from tf_largebatch.optimizers.base import (
@@ -55,6 +55,8 @@ class LARS(LargeBatchOptimizer):
     """
 
     slot_names: ClassVar[tuple[str, ...]] = ("momentum",)
+    variant: str
+    weight_decay: Any
 
     def __init__(
         self,
@@ -62,7 +64,7 @@ class LARS(LargeBatchOptimizer):
         momentum: Any = 0.929,
         weight_decay: Any = 1e-4,
         trust_coefficient: Any = 0.001,
-        epsilon: Optional[Any] = None,
+        epsilon: Any | None = None,
         exclude_from_layer_adaptation: Selector = BIAS_AND_NORM,
         exclude_from_weight_decay: Selector = BIAS_AND_NORM,
         variant: str = "mlperf",

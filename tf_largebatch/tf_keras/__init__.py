@@ -9,9 +9,9 @@
 from tf_keras.saving import register_keras_serializable
 
 from tf_largebatch import schedules
+from tf_largebatch.optimizers import adam, heavy_ball, lamb, lars, nesterov
 from tf_largebatch.tf_keras.optimizer import TFKerasOptimizer as _Optimizer
 from tf_largebatch.tf_keras.schedule import TFKerasSchedule as _Schedule
-from tf_largebatch.optimizers import adam, heavy_ball, lamb, lars, nesterov
 from tf_largebatch.variables import BIAS_AND_NORM
 
 __all__ = [
