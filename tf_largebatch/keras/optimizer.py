@@ -1,10 +1,14 @@
 """What stands between an update rule and a Keras 3 optimizer."""
 
+import inspect
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
+
+from tf_largebatch.variables import path_of
 
 
 class KerasOptimizer(keras.optimizers.Optimizer):
@@ -15,22 +19,29 @@ class KerasOptimizer(keras.optimizers.Optimizer):
     """
 
     def __init__(self, learning_rate: Any, **kwargs: Any):
-        if isinstance(learning_rate, keras.Variable):
-            # The base class takes floats only; a callable keeps it from
-            # making a variable of its own.
+        if hasattr(learning_rate, "assign"):
+            # The base class takes no variable; a callable keeps it from
+            # making one of its own.
             super().__init__(learning_rate=lambda: learning_rate, **kwargs)
             self.keep(_learning_rate=learning_rate)
         else:
-            if not callable(learning_rate):
-                learning_rate = float(learning_rate)
-            super().__init__(learning_rate=learning_rate, **kwargs)
+            rate = checked_learning_rate(learning_rate)
+            super().__init__(learning_rate=rate, **kwargs)
+
+    def __repr__(self) -> str:
+        # Keras shows this where a model of the other family refuses it.
+        name = type(self).__name__
+        return (
+            f"<{name} optimizer for Keras 3 models; tf_keras models take "
+            f"tf_largebatch.tf_keras.{name}>"
+        )
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Creates the slots and decides every variable's treatment."""
         if self.built:
             return
         self.plan(
-            [variable.path for variable in variables],
+            [path_in_model(variable) for variable in variables],
             [tuple(variable.shape) for variable in variables],
         )
         super().build(variables)
@@ -58,14 +69,24 @@ class KerasOptimizer(keras.optimizers.Optimizer):
             ops.cast(self.iterations, dtype),
             self._treatments[index],
             {
-                name: value
-                if not is_variable(value)
-                else ops.cast(value, dtype)
+                name: scalar(value, dtype)
                 for name, value in self.hyperparameters().items()
             },
         )
         for target, value in zip(targets, values):
             self.assign(target, ops.cast(value, target.dtype))
+
+    def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
+        # Keras 3 clips on each replica and sums then. Clipping the sum is
+        # what tf_keras does and what makes N replicas equal to one.
+        if keras.backend.backend() == "tensorflow":
+            pairs = [(gradient, None) for gradient in grads]
+            pairs = super()._all_reduce_sum_gradients(pairs)
+            grads = [gradient for gradient, _ in pairs]
+        return super()._clip_gradients(grads)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
+        return grads_and_vars  # They were summed before they were clipped.
 
     def _get_current_learning_rate(self):
         # The base class gives a schedule the count of micro-batches where
@@ -93,9 +114,40 @@ class KerasOptimizer(keras.optimizers.Optimizer):
         return super().from_config(config)
 
 
-def is_variable(value: Any) -> bool:
-    """Whether a hyperparameter is a variable or tensor, not a number."""
-    return isinstance(value, keras.Variable) or ops.is_tensor(value)
+def checked_learning_rate(learning_rate: Any) -> Any:
+    """Returns a rate as the Keras base class takes it.
+
+    Raises:
+        ValueError: it is a function that cannot be called without arguments,
+            such as a schedule of the other Keras family.
+    """
+    if not callable(learning_rate):
+        return float(learning_rate)
+    schedule = keras.optimizers.schedules.LearningRateSchedule
+    if not isinstance(learning_rate, schedule):
+        try:
+            inspect.signature(learning_rate).bind()
+        except TypeError as error:
+            raise ValueError(
+                "`learning_rate` must be a number, a variable, a Keras 3 "
+                "schedule (tf_largebatch.keras has some) or a function "
+                f"without arguments. Received: {learning_rate!r}"
+            ) from error
+    return learning_rate
+
+
+def path_in_model(variable: Any) -> str:
+    """Returns the path of a Keras variable, or of one of TensorFlow's own."""
+    return getattr(variable, "path", None) or path_of(variable.name)
+
+
+def scalar(value: Any, dtype: str) -> Any:
+    """Returns a hyperparameter as a float, or as a tensor if it is one."""
+    if value is None:
+        return None
+    if isinstance(value, numbers.Real):
+        return float(value)
+    return ops.cast(value, dtype)
 
 
 def at_least_float32(dtype: Any) -> str:

@@ -1,7 +1,8 @@
 """What stands between an update rule and a tf_keras optimizer."""
 
+import numbers
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
@@ -18,29 +19,43 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
     """
 
     def __init__(
-        self, learning_rate: Any, name: Optional[str] = None, **kwargs: Any
+        self, learning_rate: Any, name: str | None = None, **kwargs: Any
     ):
         super().__init__(name=name or type(self).__name__, **kwargs)
         if isinstance(learning_rate, tf.Variable):
             # The caller's own: not tracked, so not in checkpoints.
             self.keep(_learning_rate=learning_rate)
         else:
+            check_learning_rate(learning_rate)
             self._learning_rate = self._build_learning_rate(learning_rate)
+
+    def __repr__(self) -> str:
+        # Keras shows this where a model of the other family refuses it.
+        name = type(self).__name__
+        return (
+            f"<{name} optimizer for tf_keras models; Keras 3 models take "
+            f"tf_largebatch.keras.{name}>"
+        )
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
         """Creates the slots and decides every variable's treatment."""
-        super().build(var_list)
         if getattr(self, "_built", False):
             return
         self.plan(
             [path_of(variable.name) for variable in var_list],
             [tuple(variable.shape) for variable in var_list],
         )
+        super().build(var_list)
         self._slots = [
             [self.add_variable_from_reference(v, name) for v in var_list]
             for name in self.slot_names
         ]
         self._built = True
+
+    def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
+        # Sparse gradients count as their dense equals: made dense here, or
+        # an index that occurs twice would count wrongly in a norm.
+        return super()._clip_gradients(list(map(dense, grads)))
 
     def update_step(self, gradient: Any, variable: tf.Variable) -> None:
         """Computes and assigns one variable's new value and slots."""
@@ -51,16 +66,13 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
         values = self.step(
             namespace,
             w,
-            # Sparse gradients count as their dense equals.
-            tf.cast(tf.convert_to_tensor(gradient), dtype),
+            tf.cast(gradient, dtype),
             slots,
             tf.cast(self.learning_rate, dtype),
             tf.cast(self.iterations, dtype),
             self._treatments[index],
             {
-                name: value
-                if not tf.is_tensor(value)
-                else tf.cast(value, dtype)
+                name: scalar(value, dtype)
                 for name, value in self.hyperparameters().items()
             },
         )
@@ -94,6 +106,34 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
                 for name, value in config.items()
             }
         )
+
+
+def check_learning_rate(learning_rate: Any) -> None:
+    """Raises ValueError at a function that is no schedule of tf_keras.
+
+    tf_keras would take its first value for the rate of all steps.
+    """
+    schedule = tf_keras.optimizers.schedules.LearningRateSchedule
+    if callable(learning_rate) and not isinstance(learning_rate, schedule):
+        raise ValueError(
+            "`learning_rate` must be a number, a tf.Variable or a tf_keras "
+            "schedule (tf_largebatch.tf_keras has some). "
+            f"Received: {learning_rate!r}"
+        )
+
+
+def dense(gradient: Any) -> Any:
+    """Returns a sparse gradient as a dense tensor, and None as it is."""
+    return None if gradient is None else tf.convert_to_tensor(gradient)
+
+
+def scalar(value: Any, dtype: tf.DType) -> Any:
+    """Returns a hyperparameter as a float, or as a tensor if it is one."""
+    if value is None:
+        return None
+    if isinstance(value, numbers.Real):
+        return float(value)
+    return tf.cast(value, dtype)
 
 
 def at_least_float32(dtype: tf.DType) -> tf.DType:
