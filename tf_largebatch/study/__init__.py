@@ -1,0 +1,1 @@
+"""Fair comparisons: equal tuning budgets, many seeds, medians, a report."""

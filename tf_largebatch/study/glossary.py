@@ -1,0 +1,93 @@
+"""The words that a report uses, each explained in a line or two."""
+
+from collections.abc import Sequence
+
+from tf_largebatch.study import results
+from tf_largebatch.study.results import Metric, Row
+
+OPTIMIZERS = {
+    "Nesterov": (
+        "Nesterov momentum: steps along a decaying sum of past gradients, "
+        "with one learning rate for all layers."
+    ),
+    "HeavyBall": "Heavy ball, also called momentum: Nesterov's older sibling.",
+    "Adam": (
+        "divides each step by the recent size of that parameter's own "
+        "gradients; epsilon keeps the divisor from 0."
+    ),
+    "LARS": (
+        "made for large batches: momentum, with the learning rate of every "
+        "layer multiplied by its trust ratio."
+    ),
+    "LAMB": "made for large batches: Adam with a trust ratio for every layer.",
+}
+TRUST_RATIO = (
+    "the norm of a layer's weights divided by the norm of its update, so that "
+    "all layers move in proportion to their size."
+)
+PURE_LAMB = (
+    "LAMB on biases and norms too, in the variant whose trust ratio is 0 where "
+    "a norm is 0: variables that start at zero, such as biases, are frozen "
+    "there for good."
+)
+WARMUP = (
+    "the learning rate rises from 0 to its peak as (share of the warmup)"
+    " to this power: 1 is a straight line, 2 starts more slowly."
+)
+
+
+def terms(rows: Sequence[Row], metric: Metric) -> list[tuple[str, str]]:
+    """Returns the words that a study's report needs, explained."""
+    classes = {row.config["optimizer"]["class"] for row in rows}
+    explained = [
+        ("Heavy ball" if name == "HeavyBall" else name, text)
+        for name, text in OPTIMIZERS.items()
+        if name in classes
+    ]
+    if classes & set(results.LAYER_WISE):
+        explained.append(("Trust ratio", TRUST_RATIO))
+    if any(freezes_zeros(row) for row in rows):
+        explained.append(("Pure LAMB", PURE_LAMB))
+    if any(row.config["settings"].get("warmup_fraction") for row in rows):
+        explained.append(("Warmup power", WARMUP))
+    return explained + statistics(metric)
+
+
+def statistics(metric: Metric) -> list[tuple[str, str]]:
+    """Returns the words of the tables' columns, explained."""
+    side = "above" if metric.sign > 0 else "below"
+    return [
+        (
+            "Median, quartiles",
+            "half of a row's runs are below the median; half lie between the "
+            "quartiles.",
+        ),
+        (
+            "Hits",
+            "runs that end at the target of "
+            f"{metric.show(metric.target)} or {side} it.",
+        ),
+        (
+            "Diverged",
+            "runs whose loss stopped being a finite number. They count with "
+            f"the {metric.name} as measured.",
+        ),
+        (
+            "Steps to target",
+            "when the test split was first seen at the target, as the median "
+            "of the runs that got there.",
+        ),
+    ]
+
+
+def freezes_zeros(row: Row) -> bool:
+    """Whether the row never moves variables that start at zero."""
+    optimizer = row.config["optimizer"]
+    return (
+        optimizer["class"] == "LAMB"
+        and optimizer.get("exclude_from_layer_adaptation") == []
+        and (
+            optimizer.get("variant") == "flax"
+            or optimizer.get("zero_norm_ratio") == 0
+        )
+    )

@@ -1,0 +1,590 @@
+"""The pictures of a study's report, as PNG files in memory.
+
+Drawn with Matplotlib's Agg canvas on figures of their own, so that no display
+is needed and nothing of the caller's pyplot state is touched.
+"""
+
+import contextlib
+import dataclasses
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+from tf_largebatch.study import results, settings
+from tf_largebatch.study.results import Metric, Row
+
+# Eight colours that differ for colour-blind readers too, each with a contrast
+# of at least 3 to white. Markers tell apart rows that share a colour.
+COLORS = (
+    "#0072b2",
+    "#c14a00",
+    "#00805d",
+    "#a0408f",
+    "#8a6500",
+    "#332288",
+    "#5f6368",
+    "#000000",
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
+DASHES = ("-", "--", "-.", ":")
+QUIET = "#c9c9c9"
+WARNING = "#b00020"
+DOTS_PER_INCH = 160
+LONGEST_NAME = 26
+
+STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#767676",
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "grid.color": "#e6e6e6",
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    # Names are the user's: a dollar sign in one is no formula.
+    "text.parse_math": False,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """One picture of the report.
+
+    Attributes:
+        file: name of the PNG file.
+        alt: what the picture shows, for those who do not see it.
+        png: the file's content.
+        width: in pixels.
+        height: in pixels.
+    """
+
+    file: str
+    alt: str
+    png: bytes
+    width: int
+    height: int
+
+
+def draw(
+    study: Mapping[str, Any], rows: Sequence[Row], metric: Metric
+) -> dict[str, list[Picture]]:
+    """Returns the report's pictures, by kind.
+
+    Args:
+        study: what was to be run.
+        rows: what was run; see :func:`results.collect`.
+        metric: of the study's workload.
+    """
+    with plain_style():
+        searched = [row for row in rows if row.config["space"]]
+        return {
+            "boxes": [boxes(rows, metric)],
+            "curves": [curves(row, rows, metric) for row in rows],
+            "schedules": [schedules(study, rows)],
+            "search": [search(row, metric) for row in searched],
+            "progress": [progress(searched, study, metric)],
+        }
+
+
+@contextlib.contextmanager
+def plain_style() -> Iterator[None]:
+    """Draws alike on every machine, whatever its matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def boxes(rows: Sequence[Row], metric: Metric) -> Picture:
+    """Draws test metrics over seeds: all, then the better rows enlarged."""
+    finished = [row for row in rows if row.finished]
+    if not finished:
+        return nothing("boxes.png", "No run with a fresh seed has finished.")
+    low, high = results.window(rows, metric)
+    inside = all(
+        low <= row.test(key) <= high
+        for row in finished
+        for key in ("min", "max")
+    )
+    panels = 1 if inside else 2
+    figure = Figure(
+        figsize=(4.6, panels * (0.9 + 0.34 * len(rows))), layout="constrained"
+    )
+    axes = figure.subplots(panels, squeeze=False)[:, 0]
+    for panel in axes:
+        box_panel(panel, rows, metric)
+    if not inside:
+        axes[0].set_title("All runs", loc="left", fontsize=10)
+        axes[1].set_title(
+            "The better rows enlarged (triangles: outside)",
+            loc="left",
+            fontsize=10,
+        )
+        enlarge(axes[1], rows, (low, high))
+    axes[-1].set_xlabel(f"test {metric.name} (dashed: target)")
+    alt = f"Box plots of the test {metric.name} over seeds. " + " ".join(
+        f"{row.name}: median {metric.show(row.test('median'))}, quartiles "
+        f"{metric.show(row.test('q1'))} to {metric.show(row.test('q3'))}."
+        for row in finished
+    )
+    return picture("boxes.png", alt, figure)
+
+
+def box_panel(axes: Axes, rows: Sequence[Row], metric: Metric) -> None:
+    """Draws a box and all its points for each row, the first row on top."""
+    for row in rows:
+        if not row.finished:
+            continue
+        axes.bxp(
+            [box_statistics(row)],
+            positions=[row.number],
+            orientation="horizontal",
+            widths=0.62,
+            showfliers=False,
+            manage_ticks=False,
+            medianprops={"color": "#000000", "linewidth": 2.2},
+            boxprops={"color": color(row)},
+            whiskerprops={"color": color(row)},
+            capprops={"color": color(row)},
+        )
+        for line, offset in zip(row.repeats, jitter(len(row.repeats))):
+            axes.plot(
+                results.number(line["test"]),
+                row.number + offset,
+                marker="x" if line["diverged"] else marker(row),
+                markersize=4.5,
+                color=WARNING if line["diverged"] else color(row),
+                alpha=0.75,
+            )
+    axes.axvline(metric.target, color="#000000", linestyle="--", linewidth=1)
+    axes.set_yticks(range(len(rows)), [label(row) for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(value_formatter(metric))
+
+
+def box_statistics(row: Row) -> dict[str, float]:
+    """Returns the summary's figures under Matplotlib's names."""
+    pairs = {
+        "med": "median",
+        "q1": "q1",
+        "q3": "q3",
+        "whislo": "min",
+        "whishi": "max",
+    }
+    return {theirs: row.test(ours) for theirs, ours in pairs.items()}
+
+
+def enlarge(
+    axes: Axes, rows: Sequence[Row], limits: tuple[float, float]
+) -> None:
+    """Zooms in, and marks at the edges how many runs lie outside."""
+    # A little more than the limits, for markers that lie on one.
+    margin = 0.03 * (limits[1] - limits[0])
+    axes.set_xlim(limits[0] - margin, limits[1] + margin)
+    for row in rows:
+        values = np.array([results.number(x["test"]) for x in row.repeats])
+        for side, shape, count in (
+            (0, "◂", int(np.sum(values < limits[0]))),
+            (1, "▸", int(np.sum(values > limits[1]))),
+        ):
+            if count:
+                axes.text(
+                    0.01 + 0.98 * side,
+                    row.number,
+                    f"{shape} {count}" if side == 0 else f"{count} {shape}",
+                    transform=axes.get_yaxis_transform(),
+                    ha="right" if side else "left",
+                    va="center",
+                    fontsize=9,
+                    color=color(row),
+                    bbox={"color": "white", "pad": 1},
+                )
+
+
+def jitter(count: int) -> np.ndarray:
+    """Returns offsets that keep points apart, the same at every drawing."""
+    golden = (math.sqrt(5) - 1) / 2
+    return 0.4 * ((golden * np.arange(1, count + 1)) % 1 - 0.5)
+
+
+def curves(row: Row, rows: Sequence[Row], metric: Metric) -> Picture:
+    """Draws one row's test metric and training loss, the others in grey."""
+    figure = Figure(figsize=(4.3, 4.0), layout="constrained")
+    panels = figure.subplots(2, sharex=True)
+    words = (f"test {metric.name}", "training loss")
+    for axes, key, word in zip(panels, ("test", "loss"), words):
+        for other in rows:
+            if other is not row:
+                axes.plot(*quartiles(other, key)[:2], color=QUIET, linewidth=1)
+        steps, middle, low, high = quartiles(row, key)
+        axes.fill_between(steps, low, high, color=color(row), alpha=0.25)
+        axes.plot(
+            steps, middle, color=color(row), marker=marker(row), markersize=4.5
+        )
+        axes.set_ylabel(word)
+    panels[0].axhline(
+        metric.target, color="#000000", linestyle="--", linewidth=1
+    )
+    panels[0].yaxis.set_major_formatter(value_formatter(metric))
+    panels[1].set_xlabel("step")
+    panels[1].set_ylim(0, loss_ceiling(rows))
+    panels[0].set_title(label(row), loc="left", fontweight="bold", fontsize=10)
+    if not row.repeats:
+        panels[0].set_title("no finished run", loc="right", fontsize=10)
+    alt = (
+        f"Learning curves of {row.name}: median and quartile band over "
+        f"{len(row.repeats)} seeds of the test {metric.name}, which ends at "
+        f"{metric.show(row.test('median'))}, and of the training loss."
+    )
+    return picture(file_name("curves", row), alt, figure)
+
+
+def quartiles(row: Row, key: str) -> tuple[np.ndarray, ...]:
+    """Returns steps, median and quartiles of a curve over a row's seeds.
+
+    A run that stopped early stays in the statistics: its metric as measured
+    last, its loss as infinite.
+    """
+    steps = sorted({p["step"] for line in row.repeats for p in line["curve"]})
+    values = np.array(
+        [carried(line["curve"], key, steps) for line in row.repeats]
+    ).reshape(len(row.repeats), len(steps))
+    if not values.size:
+        return (np.array([]),) * 4
+    with np.errstate(invalid="ignore"):
+        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
+    for values in (middle, low, high):
+        values[~np.isfinite(values)] = np.nan
+    return np.array(steps), middle, low, high
+
+
+def loss_ceiling(rows: Sequence[Row]) -> float | None:
+    """Returns where loss axes end, so that one explosion hides no other row."""
+    peaks = [
+        np.nanmax(middle)
+        for _, middle, _, _ in (quartiles(row, "loss") for row in rows)
+        if np.isfinite(middle).any()
+    ]
+    return 1.5 * float(np.median(peaks)) if peaks else None
+
+
+def carried(
+    curve: Sequence[Mapping[str, Any]], key: str, steps: Sequence[int]
+) -> list[float]:
+    """Returns a run's values at all ``steps``, the last one carried on."""
+    found = {point["step"]: point[key] for point in curve}
+    values, last = [], None
+    for step in steps:
+        last = found.get(step, None if key == "loss" else last)
+        missing = math.inf if key == "loss" else math.nan
+        values.append(missing if last is None else last)
+    return values
+
+
+def schedules(study: Mapping[str, Any], rows: Sequence[Row]) -> Picture:
+    """Draws the learning rates of the rows at their best points."""
+    rates = best_rates(study, rows)
+    if not rates:
+        return nothing("schedules.png", "No row has a best point yet.")
+    figure = Figure(figsize=(4.6, 5.2), layout="constrained")
+    shape, size = figure.subplots(2, sharex=True)
+    for members, values in same_shape(rates):
+        every = max(1, len(values) // 6)
+        shape.plot(
+            values,
+            color=color(members[0]),
+            linestyle=dashes(members[0]),
+            marker=marker(members[0]),
+            markersize=4.5,
+            markevery=every,
+            label=group_label(members, rows),
+        )
+    for row, values in rates:
+        every = max(1, len(values) // 6)
+        # Nothing on a log axis shows a rate of 0, where some warmups start.
+        size.semilogy(
+            np.where(values > 0, values, np.nan),
+            color=color(row),
+            linestyle=dashes(row),
+            marker=marker(row),
+            markersize=4.5,
+            markevery=(row.number % every, every),
+            label=label(row),
+        )
+    shape.set_ylabel("share of its peak")
+    size.set_ylabel("learning rate (log)")
+    size.set_xlabel("step")
+    size.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    shape.legend(loc="best")
+    figure.legend(
+        *size.get_legend_handles_labels(), loc="outside lower center", ncols=2
+    )
+    peaks = " ".join(
+        f"{r.name}: peak {values.max():.3g}." for r, values in rates
+    )
+    alt = f"Learning rate against step at each row's best point. {peaks}"
+    return picture("schedules.png", alt, figure)
+
+
+def best_rates(
+    study: Mapping[str, Any], rows: Sequence[Row]
+) -> list[tuple[Row, np.ndarray]]:
+    """Returns the rate of every step, of the rows that have a best point."""
+    found = []
+    for row in rows:
+        numbers = {**row.config["settings"], **row.config["optimizer"]}
+        numbers |= row.best
+        if row.best and "learning_rate" in numbers:
+            rates = settings.rates(
+                numbers, numbers["learning_rate"], study["steps"]
+            )
+            found.append((row, np.asarray(rates, np.float64)))
+    return found
+
+
+def same_shape(
+    rates: Sequence[tuple[Row, np.ndarray]],
+) -> list[tuple[list[Row], np.ndarray]]:
+    """Groups rows whose schedules differ by a factor only."""
+    groups: list[tuple[list[Row], np.ndarray]] = []
+    for row, values in rates:
+        shape = values / (values.max() or 1.0)
+        for members, other in groups:
+            if np.allclose(shape, other, atol=5e-3):
+                members.append(row)
+                break
+        else:
+            groups.append(([row], shape))
+    return groups
+
+
+def group_label(members: Sequence[Row], rows: Sequence[Row]) -> str:
+    """Returns what a legend calls rows that share a schedule's shape."""
+    if len(members) == len(rows) > 1:
+        return f"all {len(rows)} rows"
+    if len(members) > 3:
+        return f"{label(members[0])} and {len(members) - 1} more"
+    return ", ".join(label(row) for row in members)
+
+
+def search(row: Row, metric: Metric) -> Picture:
+    """Draws a row's validation metric against each tuned value."""
+    space = row.config["space"]
+    figure = Figure(figsize=(4.3, 0.5 + 1.9 * len(space)), layout="constrained")
+    panels = figure.subplots(len(space), squeeze=False)[:, 0]
+    for axes, (name, dimension) in zip(panels, space.items()):
+        search_panel(axes, row, name, dimension)
+        axes.set_xlabel(name.replace("_", " "))
+        axes.yaxis.set_major_formatter(value_formatter(metric))
+    panels[0].set_title(label(row), loc="left", fontweight="bold", fontsize=10)
+    figure.supylabel(f"validation {metric.name}", fontsize=10)
+    best = ", ".join(f"{name} {value:.3g}" for name, value in row.best.items())
+    alt = (
+        f"Search of {row.name}: validation {metric.name} against "
+        f"{', '.join(space)} in {len(row.tuning)} trials; "
+        f"best at {best or 'no point yet'}."
+    )
+    return picture(file_name("search", row), alt, figure)
+
+
+def search_panel(
+    axes: Axes, row: Row, name: str, dimension: Mapping[str, Any]
+) -> None:
+    """Draws the trials along one dimension, on that dimension's scale."""
+    good = [line for line in row.tuning if not line["diverged"]]
+    axes.plot(
+        [line_place(line, name, dimension) for line in good],
+        [results.number(line["validation"]) for line in good],
+        linestyle="none",
+        marker=marker(row),
+        color=color(row),
+        alpha=0.8,
+    )
+    for line in row.tuning:
+        if line["diverged"]:
+            axes.plot(
+                line_place(line, name, dimension),
+                0.05,
+                "x",
+                color=WARNING,
+                markeredgewidth=2,
+                transform=axes.get_xaxis_transform(),
+            )
+        if is_best(line, row):
+            axes.plot(
+                line_place(line, name, dimension),
+                results.number(line["validation"]),
+                "o",
+                markersize=14,
+                markerfacecolor="none",
+                color="#000000",
+                markeredgewidth=1.6,
+            )
+    for edge in (0, 1):
+        axes.axvline(edge, color="#767676", linestyle=":")
+    axes.set_xlim(-0.06, 1.06)
+    axes.margins(y=0.2)
+    ticks = nice_ticks(dimension)
+    axes.xaxis.set_major_locator(
+        FixedLocator([results.place(dimension, tick) for tick in ticks])
+    )
+    axes.set_xticklabels([f"{tick:.6g}" for tick in ticks])
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+
+
+def line_place(
+    line: Mapping[str, Any], name: str, dimension: Mapping[str, Any]
+) -> float:
+    """Returns where a run lies along one dimension, from 0 to 1."""
+    return results.place(dimension, line["hyperparameters"][name])
+
+
+def is_best(line: Mapping[str, Any], row: Row) -> bool:
+    """Whether a tuning run is the one whose setting was chosen."""
+    numbers = line["hyperparameters"]
+    return bool(row.best) and all(
+        numbers.get(name) == value for name, value in row.best.items()
+    )
+
+
+def nice_ticks(dimension: Mapping[str, Any], most: int = 5) -> list[float]:
+    """Returns round values in a dimension's range, suited to its scale.
+
+    >>> nice_ticks({"scale": "log", "low": 0.001, "high": 1.0})
+    [0.001, 0.01, 0.1, 1.0]
+    >>> nice_ticks({"scale": "one_minus_log", "low": 0.8, "high": 0.99})
+    [0.8, 0.9, 0.95, 0.98, 0.99]
+    """
+    low, high = dimension["low"], dimension["high"]
+    if dimension["scale"] == "linear":
+        ticks = MaxNLocator(most).tick_values(low, high)
+        return [float(tick) for tick in ticks if low <= tick <= high]
+    flip = dimension["scale"] == "one_minus_log"
+    ends = sorted((1 - low, 1 - high)) if flip else (low, high)
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        ticks = decades(ends[0], ends[1], digits)
+        if len(ticks) <= most:
+            break
+    ticks = list(ticks[:: math.ceil(len(ticks) / most)]) or [low, high]
+    return sorted(round(1 - tick, 9) for tick in ticks) if flip else ticks
+
+
+def decades(low: float, high: float, digits: Sequence[int]) -> list[float]:
+    """Returns ``digits`` times powers of ten between two positive ends."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [float(f"{digit}e{power}") for power in powers for digit in digits]
+    slack = 1 + 1e-9
+    return [tick for tick in ticks if low / slack <= tick <= high * slack]
+
+
+def progress(
+    rows: Sequence[Row], study: Mapping[str, Any], metric: Metric
+) -> Picture:
+    """Draws the best validation metric so far against the trials run."""
+    begun = [row for row in rows if row.tuning]
+    if not begun:
+        return nothing("progress.png", "No tuning run has finished.")
+    figure = Figure(figsize=(4.6, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for row in begun:
+        best = best_so_far(row, metric)
+        axes.step(
+            range(1, len(best) + 1),
+            best,
+            where="post",
+            color=color(row),
+            linestyle=dashes(row),
+            marker=marker(row),
+            markersize=5,
+            label=label(row),
+            alpha=0.9,
+        )
+    axes.set_xlabel("tuning trials")
+    axes.set_ylabel(f"best validation {metric.name}")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_formatter(value_formatter(metric))
+    figure.legend(loc="outside lower center", ncols=2)
+    final = " ".join(
+        f"{row.name}: {metric.show(best_so_far(row, metric)[-1])}."
+        for row in begun
+    )
+    alt = (
+        f"Best validation {metric.name} so far, up to {study['trials']} "
+        f"trials. At the end: {final}"
+    )
+    return picture("progress.png", alt, figure)
+
+
+def best_so_far(row: Row, metric: Metric) -> np.ndarray:
+    """Returns the best validation metric of the first 1, 2, ... trials."""
+    values = [results.number(line["validation"]) for line in row.tuning]
+    return metric.sign * np.fmax.accumulate(metric.sign * np.array(values))
+
+
+def nothing(file: str, why: str) -> Picture:
+    """Returns a picture that says why there is nothing to see."""
+    figure = Figure(figsize=(4.6, 1.2), layout="constrained")
+    figure.text(0.5, 0.5, why, ha="center", va="center")
+    return picture(file, why, figure)
+
+
+def picture(file: str, alt: str, figure: Figure) -> Picture:
+    """Returns a figure as a PNG, without dates and versions in it."""
+    content = io.BytesIO()
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(DOTS_PER_INCH)
+    canvas.print_png(content, metadata={"Software": None})
+    width, height = canvas.get_width_height()
+    return Picture(file, alt, content.getvalue(), width, height)
+
+
+def file_name(kind: str, row: Row) -> str:
+    """Returns a name that every file system and every link takes."""
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "_", row.name)[:40]
+    return f"{kind}-{row.number + 1:02d}-{safe}.png"
+
+
+def color(row: Row) -> str:
+    """Returns the row's colour, the same in all pictures."""
+    return COLORS[row.number % len(COLORS)]
+
+
+def marker(row: Row) -> str:
+    """Returns the row's marker, the same in all pictures."""
+    return MARKERS[row.number % len(MARKERS)]
+
+
+def dashes(row: Row) -> str:
+    """Returns the row's line style."""
+    return DASHES[row.number % len(DASHES)]
+
+
+def label(row: Row) -> str:
+    """Returns the row's name, cut where it would not fit."""
+    if len(row.name) <= LONGEST_NAME:
+        return row.name
+    return row.name[: LONGEST_NAME - 1] + "…"
+
+
+def value_formatter(metric: Metric) -> FuncFormatter:
+    """Returns the formatter of an axis of the metric."""
+    if not metric.is_share:
+        return FuncFormatter(lambda x, _: f"{x:.4g}")
+    # A margin above 100 % is room for markers, not a value to be had.
+    return FuncFormatter(
+        lambda x, _: f"{100 * x:.5g} %" if x < 1 + 1e-9 else ""
+    )

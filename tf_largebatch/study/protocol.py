@@ -1,0 +1,252 @@
+"""The protocol of a comparison: fixed before anything runs, then written.
+
+A protocol is a plain mapping, the content of ``study.yaml``: the workload,
+the table with its rows and their search spaces, and how many steps, trials
+and seeds every row gets. All that is run follows from it.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tf_largebatch import configs
+from tf_largebatch.errors import UserError
+from tf_largebatch.study import settings, spaces
+
+OPTIMIZERS = ("Adam", "HeavyBall", "LAMB", "LARS", "Nesterov")
+ROW_KEYS = {
+    "name",
+    "weights_optimizer",
+    "bias_bn_optimizer",
+    "optimizer",
+    "settings",
+    "space",
+    "tuned_as",
+    "paper_value",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training run of one row.
+
+    Attributes:
+        row: name of the row.
+        kind: ``tune`` or ``seed``.
+        index: which of the row's runs of this kind.
+        seed: of the initial weights and of the order of the data.
+        hyperparameters: the numbers that vary between runs, by name.
+    """
+
+    row: str
+    kind: str
+    index: int
+    seed: int
+    hyperparameters: Mapping[str, float]
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells this run from the others of its study."""
+        return self.row, self.kind, self.index
+
+
+def create(
+    table: str,
+    workload: str,
+    *,
+    trials: int,
+    seeds: int,
+    seed: int = 0,
+    steps: int | None = None,
+    rows: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Returns the protocol of one of the paper's tables on a workload.
+
+    Args:
+        table: a name in ``official_configs/tables``.
+        workload: a name in ``official_configs/workloads``.
+        trials: tuning runs of every row that is tuned.
+        seeds: runs of every row at its best point, each with a fresh seed.
+        seed: of the whole study.
+        steps: of a run; None means the table's.
+        rows: names of the table's further rows to add.
+
+    Raises:
+        UserError: an unknown name or a number that makes no study.
+    """
+    for name, count in (("trials", trials), ("seeds", seeds)):
+        if count < 1:
+            raise UserError(f"--{name} is {count}; give at least 1")
+    if seed < 0:
+        raise UserError(f"--seed is {seed}; give 0 or more")
+    workload_config = configs.load("workloads", workload)
+    table_config = configs.load("tables", table)
+    space_config = configs.load(f"spaces/{workload}", table)
+    steps = table_config["steps"] if steps is None else steps
+    if steps < workload_config["evaluations"]:
+        raise UserError(
+            f"--steps is {steps}; give at least "
+            f"{workload_config['evaluations']}, as a run is measured that often"
+        )
+    chosen = choose_rows(table_config, rows)
+    return {
+        "workload": {"name": workload_config.pop("workload")} | workload_config,
+        "table": {
+            "name": table,
+            "title": table_config["title"],
+            "paper": table_config["paper"],
+            "settings": table_config["settings"],
+            "rows": [
+                resolve_row(row, table_config["settings"], space_config)
+                for row in chosen
+            ],
+        },
+        "steps": steps,
+        "trials": trials,
+        "seeds": seeds,
+        "seed": seed,
+    }
+
+
+def choose_rows(
+    table: Mapping[str, Any], extra: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Returns the table's rows and those of its further rows that are named.
+
+    Raises:
+        UserError: no such further row, or one named twice.
+    """
+    further = {row["name"]: row for row in table.get("further_rows", ())}
+    for number, name in enumerate(extra):
+        if name not in further:
+            raise UserError(
+                f"--rows names {name!r}, which {table['table']} does not "
+                f"have; choose from {', '.join(further) or 'none'}"
+            )
+        if name in extra[:number]:
+            raise UserError(f"--rows names {name!r} twice; name it once")
+    return [*table["rows"], *(further[name] for name in extra)]
+
+
+def resolve_row(
+    row: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    space_config: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Returns a row with its settings and its search space filled in.
+
+    Raises:
+        UserError: an unknown key, optimizer or setting, or no valid space.
+    """
+    where = f"row {row.get('name')!r}"
+    unknown = set(row) - ROW_KEYS
+    if unknown:
+        raise UserError(f"{where} has the unknown key {min(unknown)!r}")
+    optimizer = row["optimizer"]
+    if optimizer.get("class") not in OPTIMIZERS:
+        raise UserError(
+            f"{where} has the optimizer {optimizer.get('class')!r}; "
+            f"choose one of {', '.join(OPTIMIZERS)}"
+        )
+    resolved = {**settings.DEFAULTS, **shared, **row.get("settings", {})}
+    unknown = set(resolved) - set(settings.DEFAULTS)
+    if unknown:
+        raise UserError(f"{where} has the unknown setting {min(unknown)!r}")
+    space: Mapping[str, Any] = {}
+    if not row.get("tuned_as"):
+        space = space_config.get("rows", {}).get(
+            row["name"], space_config["optimizers"].get(optimizer["class"])
+        )
+        spaces.parse(space, f"the space of {where}")
+    return {
+        "name": row["name"],
+        "weights_optimizer": row["weights_optimizer"],
+        "bias_bn_optimizer": row["bias_bn_optimizer"],
+        "optimizer": dict(optimizer),
+        "settings": resolved,
+        "space": dict(space),
+        "tuned_as": row.get("tuned_as"),
+        "paper_value": row.get("paper_value"),
+    }
+
+
+def fixed_hyperparameters(row: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the row's numbers that are not tuned, by name."""
+    numbers = {**row["settings"], **row["optimizer"]}
+    return {name: float(x) for name, x in numbers.items() if is_number(x)}
+
+
+def optimizer_options(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of the row's optimizer that are no numbers."""
+    return {
+        name: value
+        for name, value in row["optimizer"].items()
+        if name != "class" and not is_number(value)
+    }
+
+
+def is_number(value: Any) -> bool:
+    """Whether a configured value is a number, which booleans are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def tuning_runs(protocol: Mapping[str, Any], row: Mapping) -> list[Run]:
+    """Returns a row's tuning runs; none for a row that inherits."""
+    if row["tuned_as"]:
+        return []
+    points = spaces.points(
+        spaces.parse(row["space"]), protocol["trials"], protocol["seed"]
+    )
+    fixed = fixed_hyperparameters(row)
+    seed = run_seed(protocol, 0)
+    return [
+        Run(row["name"], "tune", index, seed, {**fixed, **point})
+        for index, point in enumerate(points)
+    ]
+
+
+def seed_runs(
+    protocol: Mapping[str, Any], row: Mapping, best: Mapping[str, float]
+) -> list[Run]:
+    """Returns a row's runs at the tuned values ``best``, with fresh seeds."""
+    hyperparameters = {**fixed_hyperparameters(row), **best}
+    return [
+        Run(
+            row["name"],
+            "seed",
+            index,
+            run_seed(protocol, 1 + index),
+            hyperparameters,
+        )
+        for index in range(protocol["seeds"])
+    ]
+
+
+def run_seed(protocol: Mapping[str, Any], number: int) -> int:
+    """Returns the seed of the study's run ``number``; 0 is tuning's."""
+    return 100_000 * protocol["seed"] + number
+
+
+def best_point(
+    row: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]
+) -> dict[str, float]:
+    """Returns the tuned values with the best validation metric.
+
+    A tie goes to the lower validation loss, then to the earlier trial.
+
+    Args:
+        row: of the protocol, one that is tuned.
+        lines: the ledger's lines of the row's tuning runs.
+    """
+
+    def merit(line: Mapping[str, Any]) -> tuple[float, float, int]:
+        loss = line["validation_loss"]
+        worst = float("-inf")
+        return (
+            line["validation"],
+            worst if loss is None else -loss,
+            -line["index"],
+        )
+
+    best = max(lines, key=merit)["hyperparameters"]
+    return {name: best[name] for name in row["space"]}

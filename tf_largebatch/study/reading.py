@@ -1,0 +1,286 @@
+"""What a study's figures say, in sentences that are computed from them.
+
+Every sentence holds for the runs at hand and claims nothing beyond them.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tf_largebatch.study import results
+from tf_largebatch.study.results import Metric, Row
+
+# A tuned value in the outer tenth of its range may have its optimum outside.
+EDGE = 0.1
+FEW_SEEDS = 10
+FAR = 10  # times the usual spread between seeds
+
+
+def findings(rows: Sequence[Row], metric: Metric) -> list[str]:
+    """Returns what the rows' medians, hits and spreads say."""
+    ranked = results.by_merit(rows, metric)
+    if not ranked:
+        return ["No row has a run with a fresh seed yet: nothing to compare."]
+    return [
+        *leaders(ranked, metric),
+        *families(ranked, metric),
+        *swaps(ranked, metric),
+        *target_hits(ranked, metric),
+        *failures(ranked, metric),
+        *noise(ranked, metric),
+    ]
+
+
+def leaders(ranked: Sequence[Row], metric: Metric) -> list[str]:
+    """Says which row has the best median and which cannot be told from it."""
+    best = ranked[0]
+    top = best.test("median")
+    first = [row for row in ranked if row.test("median") == top]
+    sentence = (
+        f"The {metric.best_word} median test {metric.name} is "
+        f"{metric.show(top)}, of {names(first)}."
+    )
+    if not repeated(ranked):
+        return [
+            f"{sentence} With a single run in a row there is no spread "
+            "between seeds to judge a difference by."
+        ]
+    others = [row for row in ranked if row not in first]
+    close = [row for row in others if overlap(row, best)]
+    apart = [row for row in others if row not in close]
+    if close:
+        sentence += (
+            f" The quartile ranges of {names(close)} overlap with "
+            f"{'its own' if len(first) == 1 else 'that of ' + best.name}: "
+            "that difference is within the spread between seeds."
+        )
+    if apart:
+        sentence += f" Without overlap, and worse: {names(apart, metric)}."
+    return [sentence]
+
+
+def families(ranked: Sequence[Row], metric: Metric) -> list[str]:
+    """Compares the best row with a trust ratio to the best row without."""
+    plain = [row for row in ranked if not row.layer_wise]
+    adapted = [row for row in ranked if row.layer_wise]
+    if not plain or not adapted or not repeated(ranked):
+        return []
+    gap = abs(plain[0].test("median") - adapted[0].test("median"))
+    spread = max(plain[0].spread, adapted[0].spread)
+    verdict = "no larger than" if gap <= spread else "larger than"
+    return [
+        "On the question itself: the best median of a plain optimizer is "
+        f"{named(plain[0], metric)}, the best of LARS and LAMB "
+        f"{named(adapted[0], metric)}. The difference, "
+        f"{metric.show_gap(gap)}, is {verdict} the quartile range over seeds "
+        f"of the wider of the two ({metric.show_gap(spread)})."
+    ]
+
+
+def swaps(ranked: Sequence[Row], metric: Metric) -> list[str]:
+    """Says what rows lose or gain that take over another row's values."""
+    known = {row.name: row for row in ranked}
+    said = []
+    for row in sorted(ranked, key=lambda row: row.number):
+        base = known.get(row.config.get("tuned_as") or "")
+        if base is None:
+            continue
+        change = row.test("median") - base.test("median")
+        better = "better" if metric.sign * change > 0 else "worse"
+        size = (
+            f"{metric.show_gap(abs(change))} {better}" if change else "the same"
+        )
+        said.append(
+            f"{row.name}, which takes over the values tuned for {base.name}, "
+            f"has a median that is {size}; their quartile ranges "
+            f"{'overlap' if overlap(row, base) else 'do not overlap'}."
+        )
+    return said
+
+
+def target_hits(ranked: Sequence[Row], metric: Metric) -> list[str]:
+    """Says which rows reach the target always, and which never."""
+    always = [row for row in ranked if row.result["hits"] == row.seeds]
+    never = [row for row in ranked if row.result["hits"] == 0]
+    said = []
+    if always:
+        said.append(f"every run of {names(always)} reached it")
+    if never:
+        said.append(f"no run of {names(never)} did")
+    if len(always) + len(never) < len(ranked):
+        rest = [row for row in ranked if row not in (*always, *never)]
+        said.append(f"some but not all runs of {names(rest)} did")
+    return [f"The target of {metric.show(metric.target)}: {'; '.join(said)}."]
+
+
+def failures(ranked: Sequence[Row], metric: Metric) -> list[str]:
+    """Says which rows diverged or are far behind."""
+    said = []
+    diverged = [
+        f"{row.name} ({row.result['diverged']} of {row.seeds})"
+        for row in ranked
+        if row.result["diverged"]
+    ]
+    if diverged:
+        said.append(f"Runs with fresh seeds diverged in {listed(diverged)}.")
+    behind = far_behind(ranked)
+    if behind:
+        said.append(
+            f"Far behind, by more than {FAR} times the usual spread between "
+            f"seeds: {names(behind, metric)}."
+        )
+    return said
+
+
+def noise(ranked: Sequence[Row], metric: Metric) -> list[str]:
+    """Compares the spread between seeds to the differences between rows."""
+    if len(ranked) < 2 or not repeated(ranked):
+        return []
+    usual = statistics.median(row.spread for row in ranked)
+    behind = far_behind(ranked)
+    near = [row for row in ranked if row not in behind]
+    gap = abs(near[0].test("median") - near[-1].test("median"))
+    beside = f" without {names(behind)}" if behind else ""
+    return [
+        "Seeds alone move a row: half of its runs lie within "
+        f"{metric.show_gap(usual)} (median of the rows' quartile ranges). "
+        f"The medians of the rows{beside} differ by up to "
+        f"{metric.show_gap(gap)}."
+    ]
+
+
+def repeated(rows: Sequence[Row]) -> bool:
+    """Whether every row has a spread over seeds, however rough."""
+    return all(row.seeds > 1 for row in rows)
+
+
+def far_behind(ranked: Sequence[Row]) -> list[Row]:
+    """Returns the rows that no spread between seeds explains."""
+    usual = statistics.median(row.spread for row in ranked)
+    top = ranked[0].test("median")
+    return [
+        row
+        for row in ranked
+        if usual and abs(row.test("median") - top) > FAR * usual
+    ]
+
+
+def cautions(
+    rows: Sequence[Row], study: Mapping[str, Any], metric: Metric
+) -> list[str]:
+    """Returns what a reader should bear in mind, from this study's size."""
+    said = [
+        "This is a small workload and not ImageNet. The paper's values stand "
+        "beside the results as a reference; the sizes of the two cannot be "
+        "compared, and an order of the optimizers that is seen here need not "
+        "hold for another task, batch or budget."
+    ]
+    said += unfinished(rows, study)
+    said += tuning_limits(rows, study)
+    if study["seeds"] < FEW_SEEDS:
+        said.append(
+            f"Few seeds: medians and quartiles of {study['seeds']} "
+            f"{plural(study['seeds'], 'run')} are rough, and no overlap of "
+            "two quartile ranges is no test of significance."
+        )
+    examples = (study["workload"].get("splits") or {}).get("test")
+    if examples and metric.is_share:
+        said.append(
+            f"The test split has {examples} examples, so one example is "
+            f"{metric.show_gap(1 / examples)}; smaller steps do not exist."
+        )
+    return said
+
+
+def unfinished(rows: Sequence[Row], study: Mapping[str, Any]) -> list[str]:
+    """Says which rows lack runs."""
+    said = []
+    for row in rows:
+        done = row.result.get("tuning_trials") or 0
+        if not row.config.get("tuned_as") and done < study["trials"]:
+            said.append(
+                f"{row.name} is unfinished: "
+                f"{done} of {study['trials']} tuning runs."
+            )
+        if row.seeds < study["seeds"]:
+            said.append(
+                f"{row.name} is unfinished: {row.seeds} of "
+                f"{study['seeds']} runs with fresh seeds."
+            )
+    return said
+
+
+def tuning_limits(rows: Sequence[Row], study: Mapping[str, Any]) -> list[str]:
+    """Says where the search may have missed a row's optimum."""
+    said = []
+    edges = [text for row in rows for text in at_edge(row)]
+    if edges:
+        said.append(
+            "Best point at an edge of its search space, so better values may "
+            f"lie outside: {listed(edges)}."
+        )
+    lost = [row for row in rows if row.tuning and all_diverged(row)]
+    if lost:
+        said.append(
+            f"Every tuning run of {names(lost)} diverged: the search space "
+            "does not fit, and the row says nothing about the optimizer."
+        )
+    dimensions = max((len(row.config["space"]) for row in rows), default=0)
+    if study["trials"] < 4**dimensions:
+        said.append(
+            f"Few trials: {study['trials']} tuning "
+            f"{plural(study['trials'], 'run')} a row in up to {dimensions} "
+            "dimensions find a good setting, not the best."
+        )
+    return said
+
+
+def at_edge(row: Row) -> list[str]:
+    """Returns the row's tuned values in the outer part of their range."""
+    said = []
+    for name, dimension in row.config["space"].items():
+        if name not in row.best:
+            continue
+        place = results.place(dimension, row.best[name])
+        if place < EDGE or place > 1 - EDGE:
+            end = "low" if place < EDGE else "high"
+            said.append(f"{row.name} ({name} near its {end} end)")
+    return said
+
+
+def all_diverged(row: Row) -> bool:
+    """Whether no tuning run of the row ended well."""
+    return all(line["diverged"] for line in row.tuning)
+
+
+def overlap(one: Row, other: Row) -> bool:
+    """Whether two rows' quartile ranges have a value in common."""
+    return one.test("q1") <= other.test("q3") and other.test("q1") <= one.test(
+        "q3"
+    )
+
+
+def names(rows: Sequence[Row], metric: Metric | None = None) -> str:
+    """Returns the rows' names as a list in words, with medians if asked."""
+    return listed([named(row, metric) if metric else row.name for row in rows])
+
+
+def named(row: Row, metric: Metric) -> str:
+    """Returns a row's name with its median."""
+    return f"{row.name} ({metric.show(row.test('median'))})"
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Returns texts as a list in words.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    if len(texts) < 2:
+        return "".join(texts)
+    return f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Returns the noun, with an s unless there is one of it."""
+    return noun if count == 1 else f"{noun}s"

@@ -1,0 +1,198 @@
+"""A study row by row, as the report's words and pictures need it."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeGuard
+
+from tf_largebatch.study import spaces
+
+MISSING = "–"
+NO_BREAK = "\N{NO-BREAK SPACE}"
+LAYER_WISE = ("LAMB", "LARS")
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """What a run is judged by, and how its values are written.
+
+    Attributes:
+        name: such as ``accuracy``.
+        sign: 1 where higher is better, -1 where lower is.
+        target: the value that counts as a hit.
+    """
+
+    name: str
+    sign: int
+    target: float
+
+    @classmethod
+    def of(cls, study: Mapping[str, Any]) -> "Metric":
+        """Returns the metric of a study's workload.
+
+        Raises:
+            ValueError: the direction is neither ``max`` nor ``min``.
+        """
+        workload = study["workload"]
+        name, direction = (
+            workload["metric"]["name"],
+            workload["metric"]["direction"],
+        )
+        if direction not in ("max", "min"):
+            raise ValueError(
+                f"the metric's direction is {direction!r}; use max or min"
+            )
+        sign = 1 if direction == "max" else -1
+        return cls(name.replace("_", " "), sign, workload["target"])
+
+    @property
+    def is_share(self) -> bool:
+        """Whether values are parts of 1, written in percent."""
+        return self.name.endswith("accuracy")
+
+    @property
+    def best_word(self) -> str:
+        """What the best value is called."""
+        return "highest" if self.sign > 0 else "lowest"
+
+    def show(self, value: float | None) -> str:
+        """Returns a value as text; a dash where there is none."""
+        if not known(value):
+            return MISSING
+        return (
+            f"{100 * value:.2f}{NO_BREAK}%" if self.is_share else f"{value:.4g}"
+        )
+
+    def show_gap(self, value: float) -> str:
+        """Returns a difference of two values as text."""
+        if not self.is_share:
+            return f"{value:.2g}"
+        return f"{100 * value:.2f}{NO_BREAK}percentage points"
+
+    def merit(self, value: float | None) -> float:
+        """Returns a number that is higher for a better value."""
+        return self.sign * value if known(value) else -math.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row of the table: what it is, what it ran, what came out.
+
+    Attributes:
+        number: place in the table, from 0.
+        config: of the study.
+        result: of the summary; empty where the row has none yet.
+        tuning: lines of the tuning runs, by index.
+        repeats: lines of the runs with fresh seeds, by index.
+    """
+
+    number: int
+    config: Mapping[str, Any]
+    result: Mapping[str, Any]
+    tuning: Sequence[Mapping[str, Any]]
+    repeats: Sequence[Mapping[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """The row's name."""
+        return self.config["name"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a median over seeds."""
+        return known(self.test("median"))
+
+    @property
+    def layer_wise(self) -> bool:
+        """Whether the optimizer has a trust ratio for every layer."""
+        return self.config["optimizer"]["class"] in LAYER_WISE
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The tuned values; empty where tuning has not ended."""
+        return dict(self.result.get("best") or {})
+
+    @property
+    def seeds(self) -> int:
+        """How many runs with fresh seeds there are."""
+        return self.result.get("seeds") or 0
+
+    @property
+    def spread(self) -> float:
+        """Width of the test metric's quartile range."""
+        return self.test("q3") - self.test("q1")
+
+    def test(self, statistic: str) -> Any:
+        """Returns a statistic of the test metric, or None."""
+        return (self.result.get("test") or {}).get(statistic)
+
+    def train(self, statistic: str) -> Any:
+        """Returns a statistic of the training metric, or None."""
+        return (self.result.get("train") or {}).get(statistic)
+
+
+def collect(
+    study: Mapping[str, Any],
+    lines: Iterable[Mapping[str, Any]],
+    summary: Mapping[str, Any],
+) -> list[Row]:
+    """Returns the rows of a study, in the table's order."""
+    runs: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for line in sorted(lines, key=lambda line: line["index"]):
+        runs.setdefault((line["row"], line["kind"]), []).append(line)
+    found = {row["name"]: row for row in summary["rows"]}
+    return [
+        Row(
+            number,
+            config,
+            found.get(config["name"], {}),
+            runs.get((config["name"], "tune"), []),
+            runs.get((config["name"], "seed"), []),
+        )
+        for number, config in enumerate(study["table"]["rows"])
+    ]
+
+
+def known(value: float | None) -> TypeGuard[float]:
+    """Whether a figure is there: JSON has null for what is not finite."""
+    return value is not None and math.isfinite(value)
+
+
+def number(value: float | None) -> float:
+    """Returns a figure, NaN where there is none, as drawing needs it."""
+    return float(value) if value is not None else math.nan
+
+
+def by_merit(rows: Iterable[Row], metric: Metric) -> list[Row]:
+    """Returns the finished rows, the best median first."""
+    return sorted(
+        (row for row in rows if row.finished),
+        key=lambda row: -metric.merit(row.test("median")),
+    )
+
+
+def window(rows: Iterable[Row], metric: Metric) -> tuple[float, float]:
+    """Returns the range in which the better rows can be told apart.
+
+    That is the range of all runs, unless some lie so far off that they press
+    the others into a corner: then it holds the target, the best run and the
+    quartile ranges of the better half of the rows.
+    """
+    ranked = by_merit(rows, metric)
+    better = ranked[: (len(ranked) + 1) // 2]
+    ends = [row.test(key) for row in ranked for key in ("min", "max")]
+    middle = [row.test(key) for row in better for key in ("q1", "q3")]
+    every = [metric.sign * value for value in (metric.target, *ends)]
+    good = [metric.sign * value for value in (metric.target, *middle)]
+    low, high = min(good), max(every)
+    span = max(high - low, 0.01 * abs(high), 1e-9)
+    low = min(every) if high - min(every) < 3 * span else low - 0.6 * span
+    edges = sorted((metric.sign * (low - 0.05 * span), metric.sign * high))
+    return edges[0], edges[1]
+
+
+def place(dimension: Mapping[str, Any], value: float) -> float:
+    """Returns where a value lies in its search range: 0 low end, 1 high end."""
+    to_scale = spaces.SCALES[dimension["scale"]][0]
+    low, high = to_scale(dimension["low"]), to_scale(dimension["high"])
+    return (to_scale(value) - low) / (high - low)
