@@ -1,0 +1,30 @@
+"""Says at the end how many tests were left out, and what runs them."""
+
+import pytest
+
+LEFT_OUT = pytest.StashKey[dict[bool, int]]()
+
+
+def pytest_deselected(items):
+    if not items:
+        return
+    counts = items[0].config.stash.setdefault(LEFT_OUT, {})
+    for item in items:
+        slow = item.get_closest_marker("slow") is not None
+        counts[slow] = counts.get(slow, 0) + 1
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    counts = config.stash.get(LEFT_OUT, {})
+    for slow, target in (True, "make test-slow"), (False, "make test"):
+        if slow in counts:
+            terminalreporter.write_line(
+                f"left out: {counts[slow]} tests "
+                f"{'marked slow' if slow else 'not marked slow'}; "
+                f"`{target}` runs them"
+            )
+    skipped = len(terminalreporter.getreports("skipped"))
+    if skipped:
+        terminalreporter.write_line(
+            f"left out: {skipped} tests skipped, for the reasons below"
+        )

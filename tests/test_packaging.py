@@ -1,0 +1,279 @@
+"""What is declared, pinned, found, installed and shipped."""
+
+import ast
+import importlib.metadata
+import importlib.util
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+CONSTRAINTS = (ROOT / "constraints.txt").read_text().splitlines()
+PINS = [Requirement(line) for line in CONSTRAINTS if not line.startswith("#")]
+PYTHONS = ["3.11.0", "3.11.7", "3.12.1", "3.13.0"]
+
+
+def holds(requirement, python, system="linux"):
+    """Whether a requirement's marker is true on a Python and a system."""
+    environment = {
+        "extra": "",
+        "implementation_name": "cpython",
+        "platform_machine": "x86_64" if system == "linux" else "arm64",
+        "platform_python_implementation": "CPython",
+        "platform_system": {"linux": "Linux", "darwin": "Darwin"}[system],
+        "python_full_version": python,
+        "python_version": python.rpartition(".")[0],
+        "sys_platform": system,
+    }
+    marker = requirement.marker
+    return marker is None or marker.evaluate(environment)
+
+
+def declared():
+    """Returns all requirements of the package and its extras."""
+    lines = [*PROJECT["dependencies"], *sum(EXTRAS.values(), [])]
+    return [
+        requirement
+        for requirement in map(Requirement, lines)
+        if requirement.name != PROJECT["name"]
+    ]
+
+
+def test_the_version_is_a_literal_that_needs_no_import():
+    source = (ROOT / "tf_largebatch" / "__init__.py").read_text()
+    (version,) = (
+        node.value.value
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign)
+        and node.targets[0].id == "__version__"
+        and isinstance(node.value, ast.Constant)
+    )
+    assert str(Version(version)) == version
+    assert PROJECT["dynamic"] == ["version"]
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {version}\n" in citation
+    assert version in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_importing_the_package_imports_nothing_large():
+    large = "{'tensorflow', 'keras', 'tf_keras', 'numpy', 'yaml'}"
+    code = f"import sys, tf_largebatch; print({large} & set(sys.modules))"
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, cwd=ROOT, text=True) == "set()\n"
+
+
+def test_extras():
+    assert set(EXTRAS) == {"study", "garden", "jax", "dev", "docs"}
+    bare = {Requirement(line).name for line in PROJECT["dependencies"]}
+    assert bare == {"absl-py", "keras", "numpy", "tensorflow", "tf_keras"}
+    (itself,) = (
+        requirement
+        for requirement in map(Requirement, EXTRAS["dev"])
+        if requirement.name == PROJECT["name"]
+    )
+    assert itself.extras == {"garden", "jax", "study"}
+
+
+@pytest.mark.parametrize("system", ["linux", "darwin"])
+@pytest.mark.parametrize("python", PYTHONS)
+def test_one_pin_fits_each_requirement(python, system):
+    for requirement in declared():
+        if not holds(requirement, python, system):
+            continue
+        pins = [
+            pin
+            for pin in PINS
+            if canonicalize_name(pin.name)
+            == canonicalize_name(requirement.name)
+            and holds(pin, python, system)
+        ]
+        assert len(pins) == 1, requirement
+        (specifier,) = pins[0].specifier
+        assert specifier.operator == "=="
+        assert requirement.specifier.contains(specifier.version), requirement
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_no_package_is_pinned_twice(python):
+    names = [pin.name for pin in PINS if holds(pin, python)]
+    assert len(names) == len(set(names))
+
+
+def test_what_the_requirements_require_is_pinned_too():
+    pinned = {canonicalize_name(pin.name) for pin in PINS}
+    python = ".".join(map(str, sys.version_info[:3]))
+    to_do = [r for r in declared() if holds(r, python, sys.platform)]
+    seen = set()
+    while to_do:
+        requirement = to_do.pop()
+        name = canonicalize_name(requirement.name)
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            lines = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue  # Of an extra that is not installed here.
+        assert name in pinned
+        to_do += [r for r in map(Requirement, lines) if not r.marker]
+
+
+def test_constraints_hold_nothing_but_pins():
+    for line in CONSTRAINTS:
+        name_and_version = r"[a-z0-9-]+==[0-9a-z.]+"
+        marker = r"( ; [a-zA-Z0-9_<>=!.' ()]+)?"
+        assert re.fullmatch(f"#.*|{name_and_version}{marker}", line), line
+        assert "://" not in line
+
+
+def script(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def find_python(tmp_path, **environment):
+    """Runs the search where only what lies in ``tmp_path`` is found."""
+    return subprocess.run(
+        ["/bin/sh", ROOT / "tools" / "find_python"],
+        cwd=tmp_path,
+        env={"PATH": str(tmp_path), "HOME": str(tmp_path), **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_python_is_found_by_running_it(tmp_path):
+    script(tmp_path / "python3", "echo 'no such command' >&2; exit 127")
+    script(tmp_path / "python3.13", "exit 1")
+    script(tmp_path / "python3.12", f'exec "{sys.executable}" "$@"')
+    found = find_python(tmp_path)
+    assert (found.returncode, found.stdout) == (0, "python3.12\n")
+    assert find_python(tmp_path, PYTHON=sys.executable).stdout == (
+        f"{sys.executable}\n"
+    )
+
+
+@pytest.mark.parametrize("given", [{}, {"PYTHON": "python3"}])
+def test_no_suitable_python_is_one_line(tmp_path, given):
+    # Refuses as 3.10 does, then says its version.
+    old = 'case "$2" in *platform*) echo 3.10.13;; *) exit 1;; esac'
+    script(tmp_path / "python3", old)
+    found = find_python(tmp_path, GOAL="test", **given)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.count("\n") == 1
+    assert "python3 is 3.10.13" in found.stderr
+    assert "make PYTHON=/path/to/python3.12 test" in found.stderr
+
+
+def test_progress_of_an_installation():
+    path = ROOT / "tools" / "install.py"
+    spec = importlib.util.spec_from_file_location("install", path)
+    install = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(install)
+    progress = install.Progress()
+    progress.read("Collecting keras>=3.10 (from tf-largebatch==0.1.0)\n")
+    progress.read("Processing /some/where/numpy-2.4.6.whl (from keras)\n")
+    assert progress.doing == "2 packages found"
+    progress.read("  Downloading keras-3.15.1-py3-none-any.whl (1.4 MB)\n")
+    assert progress.doing == "2 packages found, downloading keras (1.4 MB)"
+    progress.read("Installing collected packages: numpy, keras\n")
+    assert progress.to_unpack == 2
+
+
+@pytest.mark.slow
+def test_a_failed_installation_leaves_no_stamp(tmp_path):
+    shutil.copytree(ROOT / "tools", tmp_path / "tools")
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 3\n")
+    (tmp_path / "constraints.txt").write_text("numpy=!1\n")
+    command = [sys.executable, tmp_path / "tools" / "install.py", "dev"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "ERROR" in run.stderr and "Traceback" not in run.stderr
+    assert "the installation failed" in run.stderr
+    assert (tmp_path / ".venv" / "install.log").exists()
+    assert not (tmp_path / ".venv" / ".dev").exists()
+    assert not (tmp_path / ".venv" / ".study").exists()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy so that no old build takes part."""
+    source = tmp_path_factory.mktemp("source")
+    for name in "pyproject.toml setup.py MANIFEST.in README.md LICENSE".split():
+        shutil.copy(ROOT / name, source)
+    for name in "tf_largebatch", "official_configs":
+        shutil.copytree(ROOT / name, source / name)
+    built = tmp_path_factory.mktemp("wheel")
+    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", built, source)
+    (path,) = built.iterdir()
+    return path
+
+
+def pip(python, *arguments):
+    subprocess.run([python, "-m", "pip", "-q", *arguments], check=True)
+
+
+@pytest.mark.slow
+def test_what_the_wheel_carries(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        files = set(archive.namelist())
+        (entry_points,) = (n for n in files if n.endswith("entry_points.txt"))
+        assert "tf-largebatch = tf_largebatch.cli.main:main" in (
+            archive.read(entry_points).decode()
+        )
+    wanted = {
+        *(ROOT / "official_configs").rglob("*.yaml"),
+        *(ROOT / "tf_largebatch").rglob("*.py"),
+        *(ROOT / "tf_largebatch").rglob("*.html.j2"),
+        ROOT / "tf_largebatch" / "py.typed",
+    }
+    names = {path.relative_to(ROOT).as_posix() for path in wanted}
+    names = {
+        f"tf_largebatch/{name}" if name.startswith("official") else name
+        for name in names
+    }
+    assert names == {name for name in files if ".dist-info/" not in name}
+    assert any(name.endswith("/licenses/LICENSE") for name in files)
+
+
+@pytest.mark.slow
+def test_the_bare_package_serves_a_keras_user(wheel, tmp_path):
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run(
+        [sys.executable, "-m", "venv", tmp_path / "venv"], check=True
+    )
+    pip(python, "install", "-c", ROOT / "constraints.txt", wheel)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    code = """
+import importlib.util, pathlib
+import numpy as np
+import tf_largebatch
+package = pathlib.Path(tf_largebatch.__file__).parent
+assert list(package.glob("official_configs/tables/*.yaml"))
+for family in "keras", "tf_keras":
+    keras = importlib.import_module(family)
+    largebatch = getattr(tf_largebatch, family)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile(optimizer=largebatch.LARS(0.1), loss="mse")
+    before = model.get_weights()[0]
+    model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+    assert np.abs(model.get_weights()[0] - before).max() > 0
+for name in "official", "scipy", "jax":
+    assert importlib.util.find_spec(name) is None, name
+"""
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    environment.pop("PYTHONPATH", None)
+    subprocess.run([python, "-c", code], cwd=empty, env=environment, check=True)
