@@ -30,7 +30,7 @@ def load(kind: str, name: str) -> dict[str, Any]:
     """
     if name not in names(kind):
         raise UserError(
-            f"there is no {name!r} in {kind}; "
+            f"{name!r} is not in official_configs/{kind}; "
             f"choose one of {', '.join(names(kind))}"
         )
     return read(root() / kind / f"{name}.yaml")
@@ -47,7 +47,8 @@ def read(path: pathlib.Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {reason(error)}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # ValueError: a date or number that YAML knows and Python does not.
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
         problem = getattr(error, "problem", None) or "not YAML"
@@ -67,20 +68,22 @@ def reason(error: Exception) -> str:
 class Loader(yaml.SafeLoader):
     """Reads ``1e-4`` as a number and refuses a key given twice."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
-        keys = [key.value for key, _ in node.value]
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        # Composed, not constructed: here no mapping is merged in yet.
+        node = super().compose_mapping_node(anchor)
+        keys = [(key.tag, key.value) for key, _ in node.value]
         for number, key in enumerate(keys):
             if key in keys[:number]:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key!r} is given twice",
+                raise yaml.composer.ComposerError(
+                    problem=f"the key {key[1]!r} is given twice",
                     problem_mark=node.value[number][0].start_mark,
                 )
-        return super().construct_mapping(node, deep)
+        return node
 
 
 # YAML 1.1 takes 1e-4 for a string, for want of a point.
 Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
+    re.compile(r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
 )

@@ -13,6 +13,7 @@ array([0.0000e+00, 1.7625e+00, 7.0500e+00, 6.0000e-06], dtype=float32)
 """
 
 import math
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -204,7 +205,8 @@ class PiecewisePolynomial(Schedule):
             LARS pipeline decays over one step more.
 
     Raises:
-        ValueError: warmup longer than the run, or a negative or NaN value.
+        ValueError: warmup longer than the run, or a value that is negative
+            or no finite number.
 
     Example, Nesterov's Configuration B of the paper's table 1:
 
@@ -214,6 +216,9 @@ class PiecewisePolynomial(Schedule):
     ...     warmup_power=2.0)
     >>> print(f"{float(schedule(1500)):.4f}")
     2.2137
+
+    Source: section 2.1.4 of the paper; MLPerf v0.7, resnet-research-JAX,
+    train.py, for ``decay_steps``.
     """
 
     function = staticmethod(piecewise_polynomial)
@@ -251,13 +256,17 @@ class Cosine(Schedule):
         final: rate at the end and beyond it. Defaults to 0.
 
     Raises:
-        ValueError: warmup longer than the run, or a negative or NaN value.
+        ValueError: warmup longer than the run, or a value that is negative
+            or no finite number.
 
     Example:
 
     >>> from tf_largebatch.keras import Cosine
     >>> float(Cosine(peak=0.5, total_steps=6000)(3000))
     0.25
+
+    Source: Loshchilov and Hutter 2017, without restarts; section 4 of the
+    paper.
     """
 
     function = staticmethod(cosine)
@@ -291,7 +300,8 @@ class BertPolynomial(Schedule):
             rate drops when the warmup ends. Defaults to False.
 
     Raises:
-        ValueError: warmup longer than the run, or a negative or NaN value.
+        ValueError: warmup longer than the run, or a value that is negative
+            or no finite number.
 
     Example:
 
@@ -299,6 +309,8 @@ class BertPolynomial(Schedule):
     >>> jump = BertPolynomial(1.0, 10, 3, discontinuous=True)
     >>> [round(float(jump(t)), 4) for t in (2, 3, 4)]
     [0.6667, 0.7, 0.6]
+
+    Source: google-research/bert, optimization.py.
     """
 
     function = staticmethod(bert_polynomial)
@@ -325,7 +337,8 @@ class BertPolynomial(Schedule):
 def check_arguments(arguments: Mapping[str, Any]) -> None:
     """Raises ValueError where a schedule's arguments make no schedule."""
     for name, value in arguments.items():
-        if value is not None and not (math.isfinite(value) and value >= 0):
+        given = name != "decay_steps" or value is not None
+        if given and not is_finite_and_not_negative(value):
             raise ValueError(
                 f"`{name}` must be a finite number, 0 or larger. "
                 f"Received: {name}={value!r}"
@@ -341,3 +354,8 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
             "`warmup_steps` must not exceed `total_steps`, or the peak is "
             f"never reached. Received: {warmup_steps=}, {total_steps=}"
         )
+
+
+def is_finite_and_not_negative(value: Any) -> bool:
+    """Whether a schedule's argument is a number that it can have."""
+    return isinstance(value, numbers.Real) and 0 <= value < math.inf

@@ -154,8 +154,3 @@ def to_config(selector: Selector, serialize: Callable[[Any], Any]) -> Any:
     if callable(selector):
         return serialize(selector)
     return list(selector)
-
-
-def from_config(config: Any, deserialize: Callable[[Any], Any]) -> Selector:
-    """Returns the selector of which :func:`to_config` made ``config``."""
-    return deserialize(config) if isinstance(config, dict) else config

@@ -205,6 +205,25 @@ def tuning_runs(protocol: Mapping[str, Any], row: Mapping) -> list[Run]:
     ]
 
 
+def tuned_row(
+    protocol: Mapping[str, Any], row: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Returns the row whose tuned values a row has: itself unless it inherits.
+
+    Raises:
+        UserError: it inherits from a row that the table does not have.
+    """
+    if not row["tuned_as"]:
+        return row
+    for other in protocol["table"]["rows"]:
+        if other["name"] == row["tuned_as"]:
+            return other
+    raise UserError(
+        f"row {row['name']!r} is tuned as {row['tuned_as']!r}, "
+        "which the table does not have"
+    )
+
+
 def seed_runs(
     protocol: Mapping[str, Any], row: Mapping, best: Mapping[str, float]
 ) -> list[Run]:

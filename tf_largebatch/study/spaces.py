@@ -77,13 +77,13 @@ def dimension(name: str, entry: Any, where: str) -> Dimension:
             f"{here} must have the keys scale, low and high; it is {entry!r}"
         )
     scale, low, high = entry["scale"], entry["low"], entry["high"]
-    if scale not in SCALES:
+    if scale not in tuple(SCALES):
         raise UserError(
             f"{here} has the scale {scale!r}; use one of {', '.join(SCALES)}"
         )
     for end in (low, high):
-        if isinstance(end, bool) or not isinstance(end, (int, float)):
-            raise UserError(f"{here} has an end that is no number: {end!r}")
+        if not is_finite_number(end):
+            raise UserError(f"{here} has the end {end!r}; give a finite number")
     if not low < high:
         raise UserError(
             f"{here} has low {low} not below high {high}; exchange them"
@@ -98,6 +98,12 @@ def dimension(name: str, entry: Any, where: str) -> Dimension:
             f"{here} has a one_minus_log scale that reaches {high}; end below 1"
         )
     return Dimension(name, scale, float(low), float(high))
+
+
+def is_finite_number(value: Any) -> bool:
+    """Whether an end is a number, which booleans, NaN and infinity are not."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value)
 
 
 def points(

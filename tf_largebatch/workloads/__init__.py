@@ -27,7 +27,12 @@ class Workload:
         self.virtual_batch_size: int = config["virtual_batch_size"]
         self.evaluations: int = config["evaluations"]
         self.target: float = config["target"]
-        self.splits = self.module.data(config["splits"])
+        self.splits: dict[str, tuple[tf.Tensor, tf.Tensor]] = {
+            name: (tf.constant(images), tf.constant(labels))
+            for name, (images, labels) in self.module.data(
+                config["splits"]
+            ).items()
+        }
 
     def build_model(self, gamma_0: float, seed: int) -> keras.Model:
         """Returns a new model; ``seed`` is that of its initial weights."""
@@ -37,12 +42,6 @@ class Workload:
     def initial_weights(self, gamma_0: float, seed: int) -> list[np.ndarray]:
         """Returns the weights that a new model has."""
         return self.build_model(gamma_0, seed).get_weights()
-
-    @functools.cache  # noqa: B019
-    def tensors(self, split: str) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns a split's images and labels."""
-        images, labels = self.splits[split]
-        return tf.constant(images), tf.constant(labels)
 
     def order(self, seed: int, steps: int) -> np.ndarray:
         """Returns the examples of every batch, int32 of (steps, batch).
@@ -68,4 +67,4 @@ class Workload:
     def metric(self, labels: Any, logits: Any) -> Any:
         """Returns the part of the examples that is classified rightly."""
         predictions = tf.argmax(logits, axis=-1, output_type=labels.dtype)
-        return tf.reduce_mean(tf.cast(predictions == labels, tf.float32))
+        return tf.reduce_mean(tf.cast(predictions == labels, tf.float64))

@@ -1,0 +1,1 @@
+"""The command line: ``tf-largebatch COMMAND``, one file a command."""
