@@ -23,7 +23,16 @@ class GhostBatchNormalization(keras.layers.Layer):
             block starts at gamma_0.
 
     Shapes: ``(batch, height, width, channels)`` in and out, float32.
+
+    Raises:
+        ValueError: in training, ``virtual_batch_size`` does not divide the
+            batch.
     """
+
+    gamma: keras.Variable
+    beta: keras.Variable
+    moving_mean: keras.Variable
+    moving_variance: keras.Variable
 
     def __init__(
         self,
@@ -41,20 +50,20 @@ class GhostBatchNormalization(keras.layers.Layer):
 
     def build(self, input_shape: tuple) -> None:
         """Creates gamma, beta and the moving statistics."""
-        shape = (input_shape[-1],)
-        self.gamma = self.add_weight(
-            name="gamma", shape=shape, initializer=self.gamma_initializer
-        )
-        self.beta = self.add_weight(name="beta", shape=shape)
-        self.moving_mean = self.add_weight(
-            name="moving_mean", shape=shape, trainable=False
-        )
-        self.moving_variance = self.add_weight(
-            name="moving_variance",
-            shape=shape,
-            initializer="ones",
-            trainable=False,
-        )
+        for name, initializer, trainable in (
+            ("gamma", self.gamma_initializer, True),
+            ("beta", "zeros", True),
+            ("moving_mean", "zeros", False),
+            ("moving_variance", "ones", False),
+        ):
+            weight = self.add_weight(
+                name=name,
+                shape=(input_shape[-1],),
+                # Keras's default is no constant, not even for a beta.
+                initializer=initializer,
+                trainable=trainable,
+            )
+            setattr(self, name, weight)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Normalises; in training by group, else by the moving statistics."""
@@ -62,7 +71,7 @@ class GhostBatchNormalization(keras.layers.Layer):
             return self.normalize(
                 inputs, self.moving_mean.value, self.moving_variance.value
             )[0]
-        groups = tf.split(inputs, inputs.shape[0] // self.virtual_batch_size)
+        groups = tf.split(inputs, self.count_groups(inputs.shape[0]))
         outputs, means, variances = zip(*map(self.normalize, groups))
         # TensorFlow's kernel gives n / (n - 1) times the biased variance.
         n = tf.cast(tf.size(groups[0]) // groups[0].shape[-1], tf.float32)
@@ -72,6 +81,15 @@ class GhostBatchNormalization(keras.layers.Layer):
             tf.add_n(variances) / len(groups) * (n - 1) / n,
         )
         return tf.concat(outputs, axis=0)
+
+    def count_groups(self, batch: int | None) -> int:
+        """Returns how many groups a batch makes."""
+        if not batch or batch % self.virtual_batch_size:
+            raise ValueError(
+                "the batch must be a fixed multiple of virtual_batch_size, "
+                f"which is {self.virtual_batch_size}. Received: {batch}"
+            )
+        return batch // self.virtual_batch_size
 
     def normalize(
         self, inputs: tf.Tensor, mean: Any = None, variance: Any = None
