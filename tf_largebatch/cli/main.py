@@ -8,6 +8,7 @@ import difflib
 import importlib
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -103,8 +104,14 @@ def describe(name: str, command: ModuleType) -> str:
     lines = [f"usage: {PROGRAM} {name} [--flag=value ...]", ""]
     lines += [(command.__doc__ or "").strip(), "", "flags:"]
     for flag in values.get_flags_for_module(command.__name__):
-        default = "" if flag.default is None else f" (default: {flag.default})"
-        lines.append(f"  --{flag.name:10} {flag.help}{default}")
+        given = flag.default not in (None, [])
+        default = f" (default: {flag.default})" if given else ""
+        lines += textwrap.wrap(
+            f"--{flag.name:10} {flag.help}{default}",
+            initial_indent=" " * 2,
+            subsequent_indent=" " * 15,
+            width=80,
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -116,6 +123,7 @@ def parse(name: str, values: flags.FlagValues, arguments: list[str]) -> None:
             that is no flag.
     """
     try:
+        values.unparse_flags()  # Values of an earlier call in this process.
         _, *rest = values([name, *arguments])
     except flags.Error as error:
         raise UserError(
