@@ -15,9 +15,13 @@
 PYTHON ?=
 ARGS ?=
 # What test-slow needs beside the rest: PyTorch (0.7 GB where pip finds a CPU
-# build, several GB where it finds CUDA's); `make test-slow TORCH=` does without
-# it and leaves its tests out.
+# build, several GB where it finds CUDA's), and timm, of which its optimizers
+# alone are used; `make test-slow TORCH=` does without them and leaves their
+# tests out.
 TORCH ?= torch==2.13.0
+TIMM := timm==1.0.31
+PIP = $(BIN)/python -m pip install --quiet --no-input \
+  --disable-pip-version-check
 
 BIN := .venv/bin
 FIND_PYTHON = PYTHON="$(PYTHON)" GOAL="$(MAKECMDGOALS)" sh tools/find_python
@@ -36,11 +40,11 @@ test: .venv/.dev
 	$(TEST) -m "not slow" $(ARGS)
 
 test-slow: .venv/.dev
-	@$(BIN)/python -c "import torch" 2>/dev/null || test -z "$(TORCH)" || { \
-	  echo "Installing $(TORCH), once."; \
-	  $(BIN)/python -m pip install --quiet --no-input \
-	    --disable-pip-version-check -c constraints.txt $(TORCH) \
-	  || echo "$(TORCH) cannot be installed: its tests are left out."; }
+	@test -z "$(TORCH)" || $(BIN)/python -m pip show -q torch timm \
+	  2>/dev/null || { \
+	  echo "Installing $(TORCH) and $(TIMM), once."; \
+	  $(PIP) -c constraints.txt $(TORCH) && $(PIP) --no-deps $(TIMM) \
+	  || echo "They cannot be installed: their tests are left out."; }
 	$(TEST) -m slow $(ARGS)
 
 lint: .venv/.dev
