@@ -262,8 +262,8 @@ class Cosine(Schedule):
     Example:
 
     >>> from tf_largebatch.keras import Cosine
-    >>> float(Cosine(peak=0.5, total_steps=6000)(3000))
-    0.25
+    >>> print(f"{float(Cosine(peak=0.5, total_steps=6000)(3000)):.4f}")
+    0.2500
 
     Source: Loshchilov and Hutter 2017, without restarts; section 4 of the
     paper.
@@ -358,4 +358,4 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
 
 def is_finite_and_not_negative(value: Any) -> bool:
     """Whether a schedule's argument is a number that it can have."""
-    return isinstance(value, numbers.Real) and 0 <= value < math.inf
+    return isinstance(value, numbers.Real) and 0 <= float(value) < math.inf

@@ -1,11 +1,14 @@
 """Makes up studies that look like real ones, without training anything."""
 
+import copy
+import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tf_largebatch.study import protocol
+from tf_largebatch.study import protocol, results, summary
 
 # Where a row's test accuracy ends, and how far its seeds scatter.
 LEVELS = {
@@ -24,27 +27,123 @@ LEVELS = {
 }
 
 
-def study(table: str = "table4", **sizes: Any) -> dict[str, Any]:
-    """Returns the protocol of a table on the digits."""
-    return protocol.create(
-        table, "digits_resnet", **{"trials": 8, "seeds": 5, **sizes}
-    )
+@dataclasses.dataclass(frozen=True)
+class FakeStudy:
+    """A protocol and a ledger for which nothing was trained."""
 
+    plan: dict[str, Any]
+    lines: list[dict[str, Any]]
 
-def lines(plan: dict[str, Any], seed: int = 0) -> list[dict[str, Any]]:
-    """Returns a made-up ledger of a finished study, the same every time."""
-    random = np.random.default_rng(seed)
-    made: list[dict[str, Any]] = []
-    for row in plan["table"]["rows"]:
-        runs = protocol.tuning_runs(plan, row)
-        made += [tuning_line(plan, row, run, random) for run in runs]
-    for row in plan["table"]["rows"]:
-        runs = protocol.seed_runs(plan, row, best_of(plan, row, made))
-        level, scatter = LEVELS.get(row["name"], (0.97, 0.004))
-        made += [
-            line(plan, run, level + scatter * random.normal(), random)
-            for run in runs
+    @classmethod
+    def finished(cls, table: str = "table4", **sizes: Any) -> "FakeStudy":
+        """Returns a study of a table on the digits, the same every time."""
+        sizes = {"trials": 8, "seeds": 5, **sizes}
+        plan = protocol.create(table, "digits_resnet", **sizes)
+        return cls(plan, make_up(plan))
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What ``summary.json`` holds."""
+        return summary.summarize(
+            self.plan, self.lines, {"python": "3.11.2"}, "2 CPU cores"
+        )
+
+    @property
+    def metric(self) -> results.Metric:
+        """What runs are judged by."""
+        return results.Metric.of(self.plan)
+
+    @property
+    def rows(self) -> list[results.Row]:
+        """The rows, as the report has them."""
+        return results.collect(self.plan, self.lines, self.summary)
+
+    def row(self, name: str) -> results.Row:
+        """Returns one row."""
+        (row,) = (row for row in self.rows if row.name == name)
+        return row
+
+    def only(self, *names: str) -> "FakeStudy":
+        """Returns the study with some of its rows, in this order."""
+        plan = copy.deepcopy(self.plan)
+        rows = {row["name"]: row for row in plan["table"]["rows"]}
+        plan["table"]["rows"] = [rows[name] for name in names]
+        lines = [line for line in self.lines if line["row"] in names]
+        return FakeStudy(plan, lines)
+
+    def renamed(self, name: str) -> "FakeStudy":
+        """Returns the study of one row with that row called otherwise."""
+        (row,) = self.plan["table"]["rows"]
+        table = {**self.plan["table"], "rows": [{**row, "name": name}]}
+        lines = [{**line, "row": name} for line in self.lines]
+        return FakeStudy({**self.plan, "table": table}, lines)
+
+    def without(self, **values: Any) -> "FakeStudy":
+        """Returns the study without the lines that have these values."""
+        lines = [
+            line
+            for line in self.lines
+            if any(line[key] != value for key, value in values.items())
         ]
+        return FakeStudy(self.plan, lines)
+
+    def with_tests(self, tests: dict[str, Sequence[float]]) -> "FakeStudy":
+        """Returns the study with other test metrics of some rows' seeds."""
+        lines = self.lines
+        for name, values in tests.items():
+            self = self.without(row=name, kind="seed")
+            old = [x for x in lines if (x["row"], x["kind"]) == (name, "seed")]
+            new = [
+                {**old[0], "index": n, "test": float(value)}
+                for n, value in enumerate(values)
+            ]
+            self = FakeStudy(self.plan, [*self.lines, *new])
+        return self
+
+    def with_workload(self, **values: Any) -> "FakeStudy":
+        """Returns the study of a workload with other values."""
+        workload = {**self.plan["workload"], **values}
+        return FakeStudy({**self.plan, "workload": workload}, self.lines)
+
+    def with_best(self, name: str, **values: float) -> "FakeStudy":
+        """Returns the study with another best point of a row."""
+        best = {**self.row(name).best, **values}
+        lines = [
+            {**line, "hyperparameters": {**line["hyperparameters"], **best}}
+            if line["row"] == name
+            else line
+            for line in self.lines
+        ]
+        return FakeStudy(self.plan, lines)
+
+    def with_diverged(self, name: str, kind: str) -> "FakeStudy":
+        """Returns the study with all of a row's runs of a kind diverged."""
+        lines = [
+            diverge(line)
+            if (line["row"], line["kind"]) == (name, kind)
+            else line
+            for line in self.lines
+        ]
+        return FakeStudy(self.plan, lines)
+
+
+def make_up(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the lines of a finished study."""
+    random = np.random.default_rng(0)
+    made: list[dict[str, Any]] = []
+    rows = plan["table"]["rows"]
+    for row in rows:
+        for run in protocol.tuning_runs(plan, row):
+            made.append(tuning_line(plan, row, run, random))
+    for row in rows:
+        base = protocol.tuned_row(plan, row)
+        best = protocol.best_point(
+            plan, base, [line for line in made if line["row"] == base["name"]]
+        )
+        level, scatter = LEVELS.get(row["name"], (0.97, 0.004))
+        for run in protocol.seed_runs(plan, row, best):
+            final = level + scatter * random.normal()
+            made.append(line(plan, run, final, random))
     return made
 
 
@@ -55,18 +154,11 @@ def tuning_line(
     random: np.random.Generator,
 ) -> dict[str, Any]:
     """Returns a tuning run, worse the further from mid-space it is."""
-    rate = row["space"]["learning_rate"]
-    low, high = math.log(rate["low"]), math.log(rate["high"])
-    place = (math.log(run.hyperparameters["learning_rate"]) - low) / (
-        high - low
-    )
+    rate = run.hyperparameters["learning_rate"]
+    place = results.place(row["space"]["learning_rate"], rate)
     level = LEVELS.get(row["name"], (0.97, 0))[0]
-    made = line(
-        plan,
-        run,
-        level - 0.9 * abs(place - 0.55) ** 3 + 0.003 * random.normal(),
-        random,
-    )
+    final = level - 0.9 * abs(place - 0.55) ** 3 + 0.003 * random.normal()
+    made = line(plan, run, final, random)
     return diverge(made) if place > 0.92 else made
 
 
@@ -87,8 +179,9 @@ def line(
         curve.append(
             {
                 "step": int(step),
-                "loss": 0.6 + 1.8 * math.exp(-4 * done) + abs(noise),
+                "loss": float(0.6 + 1.8 * math.exp(-4 * done) + abs(noise)),
                 "validation": whole(test - noise, 373),
+                "validation_loss": 0.2,
                 "test": whole(test + noise, 400),
             }
         )
@@ -104,11 +197,10 @@ def line(
         "test": curve[-1]["test"],
         "train": whole(final + 0.015, 1024),
         "steps": plan["steps"],
-        "seconds": 1.5,
         "diverged": False,
         "steps_to_target": min(reached, default=None),
+        "seconds": 1.5,
         "curve": curve,
-        "rates": None,
     }
 
 
@@ -117,7 +209,7 @@ def diverge(run: dict[str, Any]) -> dict[str, Any]:
     stopped = [
         {**point, "test": 0.1, "validation": 0.1} for point in run["curve"][:2]
     ]
-    stopped[-1]["loss"] = None
+    stopped[-1] |= {"loss": None, "validation_loss": None}
     return {
         **run,
         "validation": 0.1,
@@ -134,75 +226,3 @@ def diverge(run: dict[str, Any]) -> dict[str, Any]:
 def whole(share: float, examples: int) -> float:
     """Returns the nearest accuracy that so many examples can have."""
     return round(min(max(share, 0), 1) * examples) / examples
-
-
-def best_of(
-    plan: dict[str, Any], row: dict[str, Any], made: list[dict[str, Any]]
-) -> dict[str, float]:
-    """Returns a row's best tuned values, or those that it takes over."""
-    if row["tuned_as"]:
-        row = next(
-            other
-            for other in plan["table"]["rows"]
-            if other["name"] == row["tuned_as"]
-        )
-    runs = [x for x in made if (x["row"], x["kind"]) == (row["name"], "tune")]
-    return protocol.best_point(row, runs) if runs else {}
-
-
-def summary(plan: dict[str, Any], made: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the summary of a made-up ledger."""
-    return {
-        "workload": plan["workload"]["name"],
-        "table": plan["table"]["name"],
-        "seed": plan["seed"],
-        "steps": plan["steps"],
-        "batch": plan["workload"]["batch"],
-        "metric": plan["workload"]["metric"],
-        "target": plan["workload"]["target"],
-        "versions": {"python": "3.11.2", "tensorflow": "2.20.0"},
-        "device": "2 CPU cores",
-        "wall_seconds": 171.4,
-        "rows": [summary_row(plan, row, made) for row in plan["table"]["rows"]],
-    }
-
-
-def summary_row(
-    plan: dict[str, Any], row: dict[str, Any], made: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """Returns the summary of one row."""
-    own = [x for x in made if x["row"] == row["name"]]
-    repeats = [x for x in own if x["kind"] == "seed"]
-    reached = [
-        x["steps_to_target"]
-        for x in repeats
-        if x["steps_to_target"] is not None
-    ]
-    return {
-        "name": row["name"],
-        "weights_optimizer": row["weights_optimizer"],
-        "bias_bn_optimizer": row["bias_bn_optimizer"],
-        "tuning_trials": sum(x["kind"] == "tune" for x in own),
-        "tuned_as": row["tuned_as"],
-        "best": best_of(plan, row, made),
-        "seeds": len(repeats),
-        "test": five_numbers([x["test"] for x in repeats]),
-        "train": five_numbers([x["train"] for x in repeats]),
-        "hits": sum(x["test"] >= plan["workload"]["target"] for x in repeats),
-        "diverged": sum(x["diverged"] for x in repeats),
-        "steps_to_target": {
-            "reached": len(reached),
-            "median": float(np.median(reached)) if reached else None,
-            "min": min(reached, default=None),
-            "max": max(reached, default=None),
-        },
-    }
-
-
-def five_numbers(values: list[float]) -> dict[str, float | None]:
-    """Returns median, quartiles and ends; each None without a value."""
-    names = ("min", "q1", "median", "q3", "max")
-    if not values:
-        return dict.fromkeys(names)
-    figures = np.quantile(values, (0, 0.25, 0.5, 0.75, 1))
-    return {name: float(x) for name, x in zip(names, figures)}

@@ -94,7 +94,7 @@ def test_a_tie_goes_to_the_lower_loss_then_to_the_earlier(study):
         line("nesterov", "tune", 2, 0.9, validation_loss=0.4),
         line("nesterov", "tune", 3, 0.9, validation_loss=0.4),
     ]
-    assert protocol.best_point(row, lines)["learning_rate"] == 2.1
+    assert protocol.best_point(study, row, lines)["learning_rate"] == 2.1
 
 
 def test_steps_to_target_are_of_the_runs_that_got_there(study):

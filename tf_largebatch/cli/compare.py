@@ -38,13 +38,16 @@ WORKLOAD = flags.DEFINE_string(
     "workload", "digits_resnet", "what is learnt", flag_values=FLAGS
 )
 TRIALS = flags.DEFINE_integer(
-    "trials", 8, "tuning runs of every row that is tuned", flag_values=FLAGS
+    "trials",
+    None,
+    "tuning runs of every row that is tuned; without it the table's, as below",
+    flag_values=FLAGS,
 )
 SEEDS = flags.DEFINE_integer(
-    "seeds", 5, "runs of every row at its best point", flag_values=FLAGS
+    "seeds", None, "runs of every row at its best point", flag_values=FLAGS
 )
 STEPS = flags.DEFINE_integer(
-    "steps", None, "length of a run; without it the table's", flag_values=FLAGS
+    "steps", None, "length of a run", flag_values=FLAGS
 )
 SEED = flags.DEFINE_integer(
     "seed", 0, "of the whole comparison", flag_values=FLAGS

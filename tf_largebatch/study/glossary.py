@@ -10,7 +10,7 @@ OPTIMIZERS = {
         "Nesterov momentum: steps along a decaying sum of past gradients, "
         "with one learning rate for all layers."
     ),
-    "HeavyBall": "Heavy ball, also called momentum: Nesterov's older sibling.",
+    "HeavyBall": "another name of momentum, Nesterov's older sibling.",
     "Adam": (
         "divides each step by the recent size of that parameter's own "
         "gradients; epsilon keeps the divisor from 0."
@@ -21,6 +21,10 @@ OPTIMIZERS = {
     ),
     "LAMB": "made for large batches: Adam with a trust ratio for every layer.",
 }
+MOMENTUM = (
+    "steps along a decaying sum of past gradients, as Nesterov does, which "
+    "looks one step ahead in doing so."
+)
 TRUST_RATIO = (
     "the norm of a layer's weights divided by the norm of its update, so that "
     "all layers move in proportion to their size."
@@ -44,6 +48,8 @@ def terms(rows: Sequence[Row], metric: Metric) -> list[tuple[str, str]]:
         for name, text in OPTIMIZERS.items()
         if name in classes
     ]
+    if any(row.config["bias_bn_optimizer"] == "Momentum" for row in rows):
+        explained.append(("Momentum", MOMENTUM))
     if classes & set(results.LAYER_WISE):
         explained.append(("Trust ratio", TRUST_RATIO))
     if any(freezes_zeros(row) for row in rows):

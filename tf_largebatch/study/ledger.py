@@ -1,6 +1,8 @@
 """The ledger: ``trials.jsonl``, a line for every finished run."""
 
+import contextlib
 import fcntl
+import io
 import json
 import os
 import pathlib
@@ -12,6 +14,7 @@ import yaml
 from tf_largebatch import configs
 from tf_largebatch.errors import UserError
 
+KEY = {"row", "kind", "index"}
 RUN_AGAIN = "choose another folder with --out"
 
 
@@ -36,10 +39,16 @@ class Ledger:
         try:
             check_folder(folder, protocol)
             folder.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = open(folder / "trials.jsonl", "ab+")
-            lock(self._file, folder)
-            write_protocol(folder, protocol)
-            self._read()
+            with contextlib.ExitStack() as stack:
+                # Unbuffered: a buffer would keep what a full disk refuses,
+                # and try again when it is closed.
+                self._file: IO[bytes] = stack.enter_context(
+                    open(folder / "trials.jsonl", "ab+", buffering=0)
+                )
+                lock(self._file, folder)
+                write_protocol(folder, protocol)
+                self._read()
+                stack.pop_all()  # Open from here on, as nothing failed.
         except OSError as error:
             raise cannot_write(folder, error) from error
 
@@ -47,7 +56,8 @@ class Ledger:
         """Reads the finished runs and cuts off a line half written."""
         self._file.seek(0)
         end = 0
-        for number, text in enumerate(self._file, start=1):
+        content = io.BytesIO(self._file.read())
+        for number, text in enumerate(content, start=1):
             if not text.endswith(b"\n"):
                 break
             end += len(text)
@@ -70,8 +80,7 @@ class Ledger:
         text = json.dumps(line, allow_nan=False) + "\n"
         start = self._file.seek(0, os.SEEK_END)
         try:
-            self._file.write(text.encode())
-            self._file.flush()
+            write_all(self._file, text.encode())
             os.fsync(self._file.fileno())
         except OSError as error:
             discard_from(self._file, start)
@@ -96,7 +105,7 @@ def check_folder(folder: pathlib.Path, protocol: Mapping[str, Any]) -> None:
     """Raises UserError where ``folder`` holds anything but this study."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, not a folder; {RUN_AGAIN}")
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists() or is_unused(folder):
         return
     path = folder / "study.yaml"
     if not path.exists():
@@ -110,6 +119,13 @@ def check_folder(folder: pathlib.Path, protocol: Mapping[str, Any]) -> None:
             raise UserError(
                 f"{folder} holds another study ({difference}); {RUN_AGAIN}"
             )
+
+
+def is_unused(folder: pathlib.Path) -> bool:
+    """Whether a folder holds at most what a start that failed left there."""
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    sizes.pop("study.yaml.new", None)
+    return sizes in ({}, {"trials.jsonl": 0})
 
 
 def write_protocol(folder: pathlib.Path, protocol: Mapping[str, Any]) -> None:
@@ -131,6 +147,12 @@ def replace(path: pathlib.Path, text: str) -> None:
     os.replace(aside, path)
 
 
+def write_all(file: IO[bytes], content: bytes) -> None:
+    """Writes to an unbuffered file, which may take a part at a time."""
+    while content:
+        content = content[file.write(content) :]
+
+
 def lock(file: IO[bytes], folder: pathlib.Path) -> None:
     """Raises UserError where another process has the study."""
     try:
@@ -145,7 +167,10 @@ def lock(file: IO[bytes], folder: pathlib.Path) -> None:
 def parse_line(text: bytes, number: int, folder: pathlib.Path) -> dict:
     """Returns what one line of the ledger holds."""
     try:
-        return json.loads(text)
+        line = json.loads(text)
+        if not isinstance(line, dict) or not KEY <= set(line):
+            raise ValueError("no run")
+        return line
     except ValueError as error:
         raise UserError(
             f"{folder / 'trials.jsonl'} is damaged in line {number}; "

@@ -40,6 +40,9 @@ QUIET = "#c9c9c9"
 WARNING = "#b00020"
 DOTS_PER_INCH = 160
 LONGEST_NAME = 26
+# Stands for infinity, next to which NumPy's quantiles are NaN. No float32 is
+# near.
+HUGE = 1e300
 
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -265,10 +268,8 @@ def quartiles(row: Row, key: str) -> tuple[np.ndarray, ...]:
     ).reshape(len(row.repeats), len(steps))
     if not values.size:
         return (np.array([]),) * 4
-    with np.errstate(invalid="ignore"):
-        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
-    for values in (middle, low, high):
-        values[~np.isfinite(values)] = np.nan
+    figures = np.quantile(np.minimum(values, HUGE), (0.25, 0.5, 0.75), axis=0)
+    low, middle, high = np.where(figures < HUGE / 1e9, figures, np.nan)
     return np.array(steps), middle, low, high
 
 
@@ -479,7 +480,7 @@ def nice_ticks(dimension: Mapping[str, Any], most: int = 5) -> list[float]:
         ticks = decades(ends[0], ends[1], digits)
         if len(ticks) <= most:
             break
-    ticks = list(ticks[:: math.ceil(len(ticks) / most)]) or [low, high]
+    ticks = list(ticks[:: math.ceil(len(ticks) / most) or 1] or ends)
     return sorted(round(1 - tick, 9) for tick in ticks) if flip else ticks
 
 
@@ -495,13 +496,38 @@ def progress(
     rows: Sequence[Row], study: Mapping[str, Any], metric: Metric
 ) -> Picture:
     """Draws the best validation metric so far against the trials run."""
-    begun = [row for row in rows if row.tuning]
+    begun = [(row, best_so_far(row, metric)) for row in rows if row.tuning]
     if not begun:
         return nothing("progress.png", "No tuning run has finished.")
-    figure = Figure(figsize=(4.6, 4.4), layout="constrained")
-    axes = figure.subplots()
-    for row in begun:
-        best = best_so_far(row, metric)
+    limits = late_window([best for _, best in begun], metric)
+    panels = 2 if limits else 1
+    figure = Figure(figsize=(4.6, 1.4 + 3 * panels), layout="constrained")
+    axes = figure.subplots(panels, sharex=True, squeeze=False)[:, 0]
+    for panel in axes:
+        progress_panel(panel, begun, metric)
+    if limits:
+        axes[0].set_title("All rows", loc="left", fontsize=10)
+        axes[1].set_title("The better rows enlarged", loc="left", fontsize=10)
+        axes[1].set_ylim(limits)
+    axes[-1].set_xlabel("tuning trials")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=2,
+    )
+    final = " ".join(f"{row.name}: {metric.show(b[-1])}." for row, b in begun)
+    alt = (
+        f"Best validation {metric.name} so far, up to {study['trials']} "
+        f"trials. At the end: {final}"
+    )
+    return picture("progress.png", alt, figure)
+
+
+def progress_panel(
+    axes: Axes, begun: Sequence[tuple[Row, np.ndarray]], metric: Metric
+) -> None:
+    """Draws a line for each row."""
+    for row, best in begun:
         axes.step(
             range(1, len(best) + 1),
             best,
@@ -513,20 +539,32 @@ def progress(
             label=label(row),
             alpha=0.9,
         )
-    axes.set_xlabel("tuning trials")
     axes.set_ylabel(f"best validation {metric.name}")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(value_formatter(metric))
-    figure.legend(loc="outside lower center", ncols=2)
-    final = " ".join(
-        f"{row.name}: {metric.show(best_so_far(row, metric)[-1])}."
-        for row in begun
-    )
-    alt = (
-        f"Best validation {metric.name} so far, up to {study['trials']} "
-        f"trials. At the end: {final}"
-    )
-    return picture("progress.png", alt, figure)
+
+
+def late_window(
+    series: Sequence[np.ndarray], metric: Metric
+) -> tuple[float, float] | None:
+    """Returns the range of the better rows' later trials.
+
+    None where the picture of all trials shows that range well enough.
+    """
+    ranked = sorted(series, key=lambda best: -metric.merit(best[-1]))
+    better = ranked[: (len(ranked) + 1) // 2]
+    late = finite(np.concatenate([best[len(best) // 2 :] for best in better]))
+    every = finite(np.concatenate(series))
+    if not late.size:
+        return None
+    margin = max(0.2 * np.ptp(late), 0.005 * np.abs(late).max())
+    low, high = float(late.min() - margin), float(late.max() + margin)
+    return (low, high) if high - low < 0.25 * np.ptp(every) else None
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    """Returns those of the values that are finite."""
+    return values[np.isfinite(values)]
 
 
 def best_so_far(row: Row, metric: Metric) -> np.ndarray:

@@ -54,8 +54,8 @@ def create(
     table: str,
     workload: str,
     *,
-    trials: int,
-    seeds: int,
+    trials: int | None = None,
+    seeds: int | None = None,
     seed: int = 0,
     steps: int | None = None,
     rows: Sequence[str] = (),
@@ -65,29 +65,27 @@ def create(
     Args:
         table: a name in ``official_configs/tables``.
         workload: a name in ``official_configs/workloads``.
-        trials: tuning runs of every row that is tuned.
+        trials: tuning runs of every row that is tuned; None means the
+            table's, also below.
         seeds: runs of every row at its best point, each with a fresh seed.
         seed: of the whole study.
-        steps: of a run; None means the table's.
+        steps: of a run.
         rows: names of the table's further rows to add.
 
     Raises:
         UserError: an unknown name or a number that makes no study.
     """
-    for name, count in (("trials", trials), ("seeds", seeds)):
-        if count < 1:
-            raise UserError(f"--{name} is {count}; give at least 1")
     if seed < 0:
         raise UserError(f"--seed is {seed}; give 0 or more")
     workload_config = configs.load("workloads", workload)
     table_config = configs.load("tables", table)
     space_config = configs.load(f"spaces/{workload}", table)
-    steps = table_config["steps"] if steps is None else steps
-    if steps < workload_config["evaluations"]:
-        raise UserError(
-            f"--steps is {steps}; give at least "
-            f"{workload_config['evaluations']}, as a run is measured that often"
-        )
+    given = {"steps": steps, "trials": trials, "seeds": seeds}
+    sizes = {
+        name: table_config[name] if size is None else size
+        for name, size in given.items()
+    }
+    check_sizes(sizes, workload_config["evaluations"])
     chosen = choose_rows(table_config, rows)
     return {
         "workload": {"name": workload_config.pop("workload")} | workload_config,
@@ -101,11 +99,21 @@ def create(
                 for row in chosen
             ],
         },
-        "steps": steps,
-        "trials": trials,
-        "seeds": seeds,
+        **sizes,
         "seed": seed,
     }
+
+
+def check_sizes(sizes: Mapping[str, int], evaluations: int) -> None:
+    """Raises UserError where a study would be too small to be one."""
+    for name in ("trials", "seeds"):
+        if sizes[name] < 1:
+            raise UserError(f"--{name} is {sizes[name]}; give at least 1")
+    if sizes["steps"] < evaluations:
+        raise UserError(
+            f"--steps is {sizes['steps']}; give at least {evaluations}, as a "
+            "run is measured that often"
+        )
 
 
 def choose_rows(
@@ -246,23 +254,35 @@ def run_seed(protocol: Mapping[str, Any], number: int) -> int:
     return 100_000 * protocol["seed"] + number
 
 
+def hits(workload: Mapping[str, Any], value: float) -> bool:
+    """Whether a value of the workload's metric is at the target or beyond."""
+    if workload["metric"]["direction"] == "max":
+        return value >= workload["target"]
+    return value <= workload["target"]
+
+
 def best_point(
-    row: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]
+    protocol: Mapping[str, Any],
+    row: Mapping[str, Any],
+    lines: Sequence[Mapping[str, Any]],
 ) -> dict[str, float]:
     """Returns the tuned values with the best validation metric.
 
     A tie goes to the lower validation loss, then to the earlier trial.
 
     Args:
+        protocol: of the study.
         row: of the protocol, one that is tuned.
         lines: the ledger's lines of the row's tuning runs.
     """
+    direction = protocol["workload"]["metric"]["direction"]
+    sign = 1 if direction == "max" else -1
 
     def merit(line: Mapping[str, Any]) -> tuple[float, float, int]:
         loss = line["validation_loss"]
         worst = float("-inf")
         return (
-            line["validation"],
+            sign * line["validation"],
             worst if loss is None else -loss,
             -line["index"],
         )

@@ -14,6 +14,9 @@ from tf_largebatch.study.results import Metric, Row
 EDGE = 0.1
 FEW_SEEDS = 10
 FAR = 10  # times the usual spread between seeds
+# Part of a metric's value: metrics are float32, and one over 400 examples
+# has no exact binary form, so equal results differ in their last digits.
+ROUNDING = 1e-6
 
 
 def findings(rows: Sequence[Row], metric: Metric) -> list[str]:
@@ -35,7 +38,7 @@ def leaders(ranked: Sequence[Row], metric: Metric) -> list[str]:
     """Says which row has the best median and which cannot be told from it."""
     best = ranked[0]
     top = best.test("median")
-    first = [row for row in ranked if row.test("median") == top]
+    first = [row for row in ranked if equal(row.test("median"), top)]
     sentence = (
         f"The {metric.best_word} median test {metric.name} is "
         f"{metric.show(top)}, of {names(first)}."
@@ -49,9 +52,11 @@ def leaders(ranked: Sequence[Row], metric: Metric) -> list[str]:
     close = [row for row in others if overlap(row, best)]
     apart = [row for row in others if row not in close]
     if close:
+        own = "its own" if len(first) == 1 else f"that of {best.name}"
+        one = len(close) == 1
         sentence += (
-            f" The quartile ranges of {names(close)} overlap with "
-            f"{'its own' if len(first) == 1 else 'that of ' + best.name}: "
+            f" The quartile {'range' if one else 'ranges'} of {names(close)} "
+            f"{'overlaps' if one else 'overlap'} with {own}: "
             "that difference is within the spread between seeds."
         )
     if apart:
@@ -67,7 +72,8 @@ def families(ranked: Sequence[Row], metric: Metric) -> list[str]:
         return []
     gap = abs(plain[0].test("median") - adapted[0].test("median"))
     spread = max(plain[0].spread, adapted[0].spread)
-    verdict = "no larger than" if gap <= spread else "larger than"
+    within = at_most(gap, spread, ranked[0].test("median"))
+    verdict = "no larger than" if within else "larger than"
     return [
         "On the question itself: the best median of a plain optimizer is "
         f"{named(plain[0], metric)}, the best of LARS and LAMB "
@@ -85,32 +91,41 @@ def swaps(ranked: Sequence[Row], metric: Metric) -> list[str]:
         base = known.get(row.config.get("tuned_as") or "")
         if base is None:
             continue
-        change = row.test("median") - base.test("median")
-        better = "better" if metric.sign * change > 0 else "worse"
-        size = (
-            f"{metric.show_gap(abs(change))} {better}" if change else "the same"
-        )
         said.append(
             f"{row.name}, which takes over the values tuned for {base.name}, "
-            f"has a median that is {size}; their quartile ranges "
+            f"has a median that is {difference(row, base, metric)}; their "
+            "quartile ranges "
             f"{'overlap' if overlap(row, base) else 'do not overlap'}."
         )
     return said
+
+
+def difference(row: Row, base: Row, metric: Metric) -> str:
+    """Says how much better or worse a row's median is than another's."""
+    median, other = row.test("median"), base.test("median")
+    if equal(median, other):
+        return "the same"
+    better = metric.merit(median) > metric.merit(other)
+    gap = metric.show_gap(abs(median - other))
+    return f"{gap} {'better' if better else 'worse'}"
 
 
 def target_hits(ranked: Sequence[Row], metric: Metric) -> list[str]:
     """Says which rows reach the target always, and which never."""
     always = [row for row in ranked if row.result["hits"] == row.seeds]
     never = [row for row in ranked if row.result["hits"] == 0]
-    said = []
-    if always:
-        said.append(f"every run of {names(always)} reached it")
-    if never:
-        said.append(f"no run of {names(never)} did")
-    if len(always) + len(never) < len(ranked):
-        rest = [row for row in ranked if row not in (*always, *never)]
-        said.append(f"some but not all runs of {names(rest)} did")
-    return [f"The target of {metric.show(metric.target)}: {'; '.join(said)}."]
+    rest = [row for row in ranked if row not in (*always, *never)]
+    said = [
+        f"{runs} of {names(rows) if len(rows) < len(ranked) else all_rows}"
+        for runs, rows, all_rows in (
+            ("every run", always, "each row"),
+            ("no run", never, "any row"),
+            ("some but not all runs", rest, "each row"),
+        )
+        if rows
+    ]
+    target = metric.show(metric.target)
+    return [f"Reached the target of {target}: {'; '.join(said)}."]
 
 
 def failures(ranked: Sequence[Row], metric: Metric) -> list[str]:
@@ -137,16 +152,20 @@ def noise(ranked: Sequence[Row], metric: Metric) -> list[str]:
     if len(ranked) < 2 or not repeated(ranked):
         return []
     usual = statistics.median(row.spread for row in ranked)
+    sentence = (
+        "Seeds alone move a row: half of its runs lie within "
+        f"{metric.show_gap(usual)} (median of the rows' quartile ranges)."
+    )
     behind = far_behind(ranked)
     near = [row for row in ranked if row not in behind]
-    gap = abs(near[0].test("median") - near[-1].test("median"))
-    beside = f" without {names(behind)}" if behind else ""
-    return [
-        "Seeds alone move a row: half of its runs lie within "
-        f"{metric.show_gap(usual)} (median of the rows' quartile ranges). "
-        f"The medians of the rows{beside} differ by up to "
-        f"{metric.show_gap(gap)}."
-    ]
+    if len(near) > 1:
+        gap = abs(near[0].test("median") - near[-1].test("median"))
+        beside = f" without {names(behind)}" if behind else ""
+        sentence += (
+            f" The medians of the rows{beside} differ by up to "
+            f"{metric.show_gap(gap)}."
+        )
+    return [sentence]
 
 
 def repeated(rows: Sequence[Row]) -> bool:
@@ -161,7 +180,8 @@ def far_behind(ranked: Sequence[Row]) -> list[Row]:
     return [
         row
         for row in ranked
-        if usual and abs(row.test("median") - top) > FAR * usual
+        if usual
+        and not at_most(abs(row.test("median") - top), FAR * usual, top)
     ]
 
 
@@ -196,17 +216,16 @@ def unfinished(rows: Sequence[Row], study: Mapping[str, Any]) -> list[str]:
     """Says which rows lack runs."""
     said = []
     for row in rows:
+        missing = []
         done = row.result.get("tuning_trials") or 0
         if not row.config.get("tuned_as") and done < study["trials"]:
-            said.append(
-                f"{row.name} is unfinished: "
-                f"{done} of {study['trials']} tuning runs."
-            )
+            missing.append(f"{done} of {study['trials']} tuning runs")
         if row.seeds < study["seeds"]:
-            said.append(
-                f"{row.name} is unfinished: {row.seeds} of "
-                f"{study['seeds']} runs with fresh seeds."
+            missing.append(
+                f"{row.seeds} of {study['seeds']} runs with fresh seeds"
             )
+        if missing:
+            said.append(f"{row.name} is unfinished: {listed(missing)}.")
     return said
 
 
@@ -255,9 +274,20 @@ def all_diverged(row: Row) -> bool:
 
 def overlap(one: Row, other: Row) -> bool:
     """Whether two rows' quartile ranges have a value in common."""
-    return one.test("q1") <= other.test("q3") and other.test("q1") <= one.test(
-        "q3"
+    return all(
+        at_most(low.test("q1"), high.test("q3"), high.test("q3"))
+        for low, high in ((one, other), (other, one))
     )
+
+
+def equal(one: float, other: float) -> bool:
+    """Whether two values of a metric differ by no more than rounding."""
+    return at_most(abs(one - other), 0, other)
+
+
+def at_most(one: float, other: float, scale: float) -> bool:
+    """Whether a figure is at most another but for the rounding of ``scale``."""
+    return one <= other + ROUNDING * abs(scale)
 
 
 def names(rows: Sequence[Row], metric: Metric | None = None) -> str:

@@ -87,6 +87,7 @@ def render(
         terms=glossary.terms(rows, metric),
         runs=sum(len(row.tuning) + len(row.repeats) for row in rows),
         tuned=sum(not row.config.get("tuned_as") for row in rows),
+        further=further_rows(study["table"]),
         pictures=pictures,
         command=command(study),
     )
@@ -121,11 +122,9 @@ def table_row(row: Row, metric: Metric) -> dict[str, Any]:
 def share(row: Row, what: str) -> str:
     """Returns how many of a row's seeds something holds for, as text."""
     count = row.result.get(what)
-    return (
-        f"{count} of {row.seeds}"
-        if row.seeds and count is not None
-        else (MISSING)
-    )
+    if not row.seeds or count is None:
+        return MISSING
+    return f"{count} of {row.seeds}"
 
 
 def steps_to_target(row: Row) -> str:

@@ -58,4 +58,4 @@ def runs(study: Study, ledger: Ledger) -> Iterator[tuple[Row, Run]]:
 def best_of(study: Study, row: Row, ledger: Ledger) -> dict[str, float]:
     """Returns the tuned values of a row, or of the row it takes them from."""
     base = protocol.tuned_row(study, row)
-    return protocol.best_point(base, ledger.of(base["name"], "tune"))
+    return protocol.best_point(study, base, ledger.of(base["name"], "tune"))

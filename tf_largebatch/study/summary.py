@@ -70,11 +70,13 @@ def summarize_row(
         "bias_bn_optimizer": row["bias_bn_optimizer"],
         "tuning_trials": 0 if row["tuned_as"] else len(tuning),
         "tuned_as": row["tuned_as"],
-        "best": protocol.best_point(base, tuning) if tuning else {},
+        "best": protocol.best_point(study, base, tuning) if tuning else {},
         "seeds": len(repeats),
         "test": five_numbers([line["test"] for line in repeats]),
         "train": five_numbers([line["train"] for line in repeats]),
-        "hits": sum(is_hit(line, study["workload"]) for line in repeats),
+        "hits": sum(
+            protocol.hits(study["workload"], line["test"]) for line in repeats
+        ),
         "diverged": sum(line["diverged"] for line in repeats),
         "steps_to_target": {"reached": len(reached), **five_numbers(reached)},
     }
@@ -83,13 +85,6 @@ def summarize_row(
 def of(lines: Sequence[Line], row: str, kind: str) -> list[Line]:
     """Returns the lines of a row's runs of a kind."""
     return [x for x in lines if (x["row"], x["kind"]) == (row, kind)]
-
-
-def is_hit(line: Line, workload: Mapping[str, Any]) -> bool:
-    """Whether a run ends at the target or beyond it."""
-    if workload["metric"]["direction"] == "max":
-        return line["test"] >= workload["target"]
-    return line["test"] <= workload["target"]
 
 
 def five_numbers(values: Sequence[float]) -> dict[str, float | None]:

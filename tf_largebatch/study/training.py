@@ -98,8 +98,12 @@ class Trainer:
 
     def result(self, curve: list[dict[str, Any]]) -> dict[str, Any]:
         """Returns a run's figures, from its curve and its final state."""
-        last, target = curve[-1], self.workload.target
-        reached = [point["step"] for point in curve if point["test"] >= target]
+        last = curve[-1]
+        reached = [
+            point["step"]
+            for point in curve
+            if protocol.hits(self.workload.config, point["test"])
+        ]
         return {
             "validation": last["validation"],
             "validation_loss": last["validation_loss"],

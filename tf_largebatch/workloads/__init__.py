@@ -22,11 +22,11 @@ class Workload:
     """
 
     def __init__(self, config: Mapping[str, Any]):
+        self.config = config
         self.module = importlib.import_module(f"{__name__}.{config['name']}")
         self.batch: int = config["batch"]
         self.virtual_batch_size: int = config["virtual_batch_size"]
         self.evaluations: int = config["evaluations"]
-        self.target: float = config["target"]
         self.splits: dict[str, tuple[tf.Tensor, tf.Tensor]] = {
             name: (tf.constant(images), tf.constant(labels))
             for name, (images, labels) in self.module.data(

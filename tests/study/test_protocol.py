@@ -1,0 +1,257 @@
+"""The protocol of a comparison: what it holds, and what it refuses."""
+
+import collections
+
+import pytest
+
+from tf_largebatch import configs
+from tf_largebatch.errors import UserError
+from tf_largebatch.study import protocol
+
+SIZES = {"trials": 4, "seeds": 3}
+
+
+def create(table="table4", workload="digits_resnet", **changes):
+    return protocol.create(table, workload, **{**SIZES, **changes})
+
+
+def refused(**changes):
+    """Returns the one line with which a protocol is refused."""
+    with pytest.raises(UserError) as caught:
+        create(**changes)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def row_of(plan, name):
+    (row,) = (row for row in plan["table"]["rows"] if row["name"] == name)
+    return row
+
+
+def test_table_4_has_the_papers_eight_rows():
+    plan = create()
+    rows = {
+        row["name"]: (row["weights_optimizer"], row["bias_bn_optimizer"])
+        for row in plan["table"]["rows"]
+    }
+    assert rows == {
+        "nesterov": ("Nesterov", "Nesterov"),
+        "lars_momentum": ("LARS", "Momentum"),
+        "lars": ("LARS", "LARS"),
+        "adam_1e-8": ("Adam, epsilon 1e-8", "Adam, epsilon 1e-8"),
+        "adam_1e-6": ("Adam, epsilon 1e-6", "Adam, epsilon 1e-6"),
+        "lamb": ("LAMB", "LAMB"),
+        "lamb_adam_1e-8": ("LAMB", "Adam, epsilon 1e-8"),
+        "lamb_adam_1e-6": ("LAMB", "Adam, epsilon 1e-6"),
+    }
+    assert row_of(plan, "lamb")["optimizer"] == {
+        "class": "LAMB",
+        "variant": "flax",
+        "exclude_from_layer_adaptation": [],
+        "exclude_from_weight_decay": [],
+    }
+    assert plan["steps"] == configs.load("tables", "table4")["steps"]
+
+
+def test_table_2_swaps_the_warmup_without_tuning_anew():
+    plan = create("table2")
+    found = {
+        row["name"]: (row["settings"]["warmup_power"], row["tuned_as"])
+        for row in plan["table"]["rows"]
+    }
+    assert found == {
+        "nesterov_power_2": (2.0, None),
+        "nesterov_power_1": (1.0, "nesterov_power_2"),
+        "lars_power_1": (1.0, None),
+        "lars_power_2": (2.0, "lars_power_1"),
+    }
+    for one, other in (
+        ("nesterov_power_1", "nesterov_power_2"),
+        ("lars_power_1", "lars_power_2"),
+    ):
+        same, swapped = row_of(plan, one), row_of(plan, other)
+        assert same["optimizer"] == swapped["optimizer"]
+        powers = {"warmup_power": None}
+        assert same["settings"] | powers == swapped["settings"] | powers
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"table": "table3"}, "'table3' is not in official_configs/tables"),
+        ({"table": "table3"}, "table2, table4"),
+        ({"workload": "mnist"}, "'mnist' is not in official_configs/workloads"),
+        ({"workload": "mnist"}, "digits_resnet"),
+        ({"trials": 0}, "--trials is 0; give at least 1"),
+        ({"seeds": -1}, "--seeds is -1; give at least 1"),
+        ({"seed": -1}, "--seed is -1; give 0 or more"),
+        ({"steps": 11}, "--steps is 11; give at least 12"),
+        ({"steps": 0}, "--steps is 0"),
+        ({"rows": ["heavy"]}, "'heavy', which table4 does not have"),
+        ({"rows": ["heavy"]}, "heavy_ball"),
+        ({"rows": ["nesterov"]}, "'nesterov'"),
+        ({"rows": ["heavy_ball", "heavy_ball"]}, "'heavy_ball' twice"),
+        ({"table": "table2", "rows": ["heavy_ball"]}, "choose from none"),
+    ],
+)
+def test_what_makes_no_study_is_one_line(changes, words):
+    assert words in refused(**changes)
+
+
+def test_the_smallest_study_is_one():
+    plan = create(trials=1, seeds=1, steps=12)
+    assert (plan["trials"], plan["seeds"], plan["steps"]) == (1, 1, 12)
+
+
+def test_further_rows_come_after_the_tables_own():
+    plan = create(rows=["lamb_ratio_1", "heavy_ball"])
+    names = [row["name"] for row in plan["table"]["rows"]]
+    assert names[:8] == [row["name"] for row in create()["table"]["rows"]]
+    assert names[8:] == ["lamb_ratio_1", "heavy_ball"]
+
+
+@pytest.mark.parametrize("table", ["table2", "table4"])
+def test_every_tuned_row_gets_as_many_trials(table):
+    plan = create(table)
+    for row in plan["table"]["rows"]:
+        runs = protocol.tuning_runs(plan, row)
+        assert len(runs) == (0 if row["tuned_as"] else 4)
+        assert bool(row["space"]) != bool(row["tuned_as"])
+
+
+@pytest.mark.parametrize("table", ["table2", "table4"])
+def test_all_rows_share_the_seeds(table):
+    plan = create(table, seed=2)
+    for row in plan["table"]["rows"]:
+        tuning = protocol.tuning_runs(plan, row)
+        repeats = protocol.seed_runs(plan, row, {"learning_rate": 1.0})
+        assert {run.seed for run in tuning} <= {200_000}
+        assert [run.seed for run in repeats] == [200_001, 200_002, 200_003]
+
+
+def test_no_two_runs_have_one_key():
+    plan = create(rows=["heavy_ball"])
+    keys = collections.Counter(
+        run.key
+        for row in plan["table"]["rows"]
+        for run in [
+            *protocol.tuning_runs(plan, row),
+            *protocol.seed_runs(plan, row, {}),
+        ]
+    )
+    assert set(keys.values()) == {1}
+    assert len(keys) == 9 * (4 + 3)
+
+
+def test_a_run_has_the_rows_numbers_and_the_points():
+    plan = create()
+    row = row_of(plan, "lamb_adam_1e-8")
+    for run in protocol.tuning_runs(plan, row):
+        assert run.hyperparameters["epsilon"] == 1e-8
+        assert run.hyperparameters["label_smoothing"] == 0.1
+        rate = run.hyperparameters["learning_rate"]
+        low, high = (row["space"]["learning_rate"][x] for x in ("low", "high"))
+        assert low <= rate <= high
+    best = {"learning_rate": 0.5, "weight_decay": 0.25}
+    (run, *_) = protocol.seed_runs(plan, row, best)
+    assert run.hyperparameters.items() >= best.items()
+
+
+def test_what_is_no_number_goes_to_the_optimizer():
+    row = row_of(create(rows=["nesterov_rate_inside"]), "nesterov_rate_inside")
+    assert protocol.optimizer_options(row) == {
+        "learning_rate_in_momentum": True
+    }
+    assert protocol.fixed_hyperparameters(row)["momentum"] == 0.98
+    assert "learning_rate_in_momentum" not in (
+        protocol.fixed_hyperparameters(row)
+    )
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"optimiser": {}}, "unknown key 'optimiser'"),
+        ({"optimizer": {"class": "SGD"}}, "'SGD'; choose one of Adam"),
+        ({"optimizer": {}}, "the optimizer None"),
+        ({"settings": {"warmup": 1}}, "unknown setting 'warmup'"),
+        ({"optimizer": {"class": "HeavyBall"}}, "no free hyperparameter"),
+    ],
+)
+def test_a_row_that_is_none_is_named(change, words):
+    row = {
+        "name": "odd",
+        "weights_optimizer": "LARS",
+        "bias_bn_optimizer": "LARS",
+        "optimizer": {"class": "LARS"},
+        **change,
+    }
+    rate = {"scale": "log", "low": 1, "high": 10}
+    space = {"optimizers": {"LARS": {"learning_rate": rate}}}
+    with pytest.raises(UserError, match="row 'odd'") as caught:
+        protocol.resolve_row(row, {}, space)
+    assert words in str(caught.value)
+
+
+def test_a_row_may_have_a_space_of_its_own():
+    rate = {"scale": "log", "low": 1, "high": 10}
+    own = {"learning_rate": {**rate, "high": 20}}
+    space = {
+        "optimizers": {"LARS": {"learning_rate": rate}},
+        "rows": {"odd": own},
+    }
+    row = {
+        "name": "odd",
+        "weights_optimizer": "LARS",
+        "bias_bn_optimizer": "LARS",
+        "optimizer": {"class": "LARS"},
+    }
+    assert protocol.resolve_row(row, {}, space)["space"] == own
+    other = protocol.resolve_row({**row, "name": "even"}, {}, space)
+    assert other["space"] == {"learning_rate": rate}
+
+
+def trial(index, validation, loss):
+    return {
+        "index": index,
+        "validation": validation,
+        "validation_loss": loss,
+        "hyperparameters": {"learning_rate": float(index), "momentum": 0.9},
+    }
+
+
+@pytest.mark.parametrize(
+    "trials, best",
+    [
+        ([(0, 0.8, 0.1), (1, 0.9, 0.5), (2, 0.7, 0.1)], 1),
+        ([(0, 0.9, 0.5), (1, 0.9, 0.4), (2, 0.9, 0.6)], 1),
+        ([(0, 0.9, None), (1, 0.9, 0.4)], 1),
+        ([(2, 0.9, 0.4), (0, 0.9, 0.4), (1, 0.9, 0.4)], 0),
+        ([(0, 0.1, None), (1, 0.1, None)], 0),
+    ],
+)
+def test_the_best_point(trials, best):
+    """The validation metric, then its loss, then the earlier trial."""
+    row = {"space": {"learning_rate": {}}}
+    lines = [trial(*each) for each in trials]
+    study = {"workload": {"metric": {"direction": "max"}}}
+    found = protocol.best_point(study, row, lines)
+    assert found == {"learning_rate": float(best)}
+
+
+def test_where_lower_is_better_the_best_point_is_the_lowest():
+    row = {"space": {"learning_rate": {}}}
+    lines = [trial(0, 0.8, 0.1), trial(1, 0.7, 0.5)]
+    study = {"workload": {"metric": {"direction": "min"}}}
+    assert protocol.best_point(study, row, lines) == {"learning_rate": 1.0}
+
+
+def test_a_row_that_inherits_has_the_other_rows_tuned_values():
+    plan = create("table2")
+    row = row_of(plan, "lars_power_2")
+    assert protocol.tuned_row(plan, row)["name"] == "lars_power_1"
+    own = row_of(plan, "lars_power_1")
+    assert protocol.tuned_row(plan, own) is own
+    with pytest.raises(UserError, match="'lars_power_3', which the table"):
+        protocol.tuned_row(plan, {**row, "tuned_as": "lars_power_3"})

@@ -1,0 +1,309 @@
+"""What a report says in words is what the runs show."""
+
+import pytest
+
+from tf_largebatch.study import reading
+from tf_largebatch.study.results import Metric
+
+GOOD = [0.9700, 0.9725, 0.9750, 0.9775, 0.9800]
+CLOSE = [0.9675, 0.9700, 0.9725, 0.9750, 0.9775]
+APART = [0.9500, 0.9525, 0.9550, 0.9575, 0.9600]
+FAR_BEHIND = [0.1, 0.2, 0.3, 0.3, 0.4]
+
+
+def said(study):
+    """Returns the findings as one text with plain spaces."""
+    sentences = reading.findings(study.rows, study.metric)
+    return "\n".join(sentences).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def warned(study):
+    """Returns the cautions as one text with plain spaces."""
+    sentences = reading.cautions(study.rows, study.plan, study.metric)
+    return "\n".join(sentences).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def two(table4, nesterov, lars):
+    """Returns a study of two rows with these test metrics."""
+    study = table4.only("nesterov", "lars")
+    return study.with_tests({"nesterov": nesterov, "lars": lars})
+
+
+def to_lower(study, target):
+    """Returns the study with its metric taken for a loss."""
+    metric = {"name": "loss", "direction": "min"}
+    return study.with_workload(metric=metric, target=target)
+
+
+def test_the_best_row_leads(table4):
+    text = said(two(table4, GOOD, APART))
+    assert "highest median test accuracy is 97.50 %, of nesterov." in text
+    assert "Without overlap, and worse: lars (95.50 %)." in text
+    assert "overlap with" not in text
+
+
+def test_rows_whose_quartiles_overlap_are_not_told_apart(table4):
+    text = said(two(table4, CLOSE, GOOD))
+    assert "97.50 %, of lars." in text
+    assert "The quartile range of nesterov overlaps with its own" in text
+    assert "Without overlap" not in text
+
+
+def test_quartiles_that_touch_overlap(table4):
+    """0.97 is an end of both ranges, once with float32's digits."""
+    lower = [0.955, 0.96, 0.965, 0.9699999, 0.9749999]
+    upper = [0.965, 0.9700000286, 0.9750000238, 0.98, 0.985]
+    assert "nesterov overlaps" in said(two(table4, lower, upper))
+
+
+@pytest.mark.parametrize("noise", [0, 1.2e-7])
+def test_a_tie_has_two_leaders(table4, noise):
+    """Also where the medians differ in the digits that float32 has not."""
+    text = said(two(table4, GOOD, [x + noise for x in GOOD]))
+    assert "is 97.50 %" in text
+    assert "of nesterov and lars." in text or "of lars and nesterov." in text
+    assert "worse" not in text
+
+
+def test_several_rows_may_overlap_with_the_best(table4):
+    study = table4.only("nesterov", "lars", "lamb").with_tests(
+        {"nesterov": GOOD, "lars": CLOSE, "lamb": CLOSE}
+    )
+    words = "The quartile ranges of lars and lamb overlap with its own"
+    assert words in said(study)
+
+
+def test_a_third_row_is_compared_to_the_leaders(table4):
+    study = table4.only("nesterov", "lars", "lamb").with_tests(
+        {"nesterov": GOOD, "lars": GOOD, "lamb": CLOSE}
+    )
+    text = said(study)
+    assert "of nesterov and lars. The quartile range of lamb" in text
+    assert "overlaps with that of nesterov" in text
+
+
+def test_one_seed_has_no_spread(table4):
+    text = said(two(table4, [0.98], [0.97]))
+    assert "98.00 %, of nesterov. With a single run in a row" in text
+    for word in ("overlap", "question", "quartile", "Seeds alone"):
+        assert word not in text
+
+
+def test_nothing_finished_is_nothing_said(table4):
+    study = table4.without(kind="seed")
+    assert "nothing to compare" in said(study)
+    assert said(study).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    "lars, verdict",
+    [
+        (CLOSE, "0.25 percentage points, is no larger than"),
+        # The gap is the spread, and 1e-7 more of float32's rounding.
+        ([x - 0.0050001 for x in GOOD], "0.50 percentage points, is no larger"),
+        ([x - 0.0075 for x in GOOD], "0.75 percentage points, is larger than"),
+    ],
+)
+def test_the_question_itself(table4, lars, verdict):
+    text = said(two(table4, GOOD, lars))
+    assert "the best median of a plain optimizer is nesterov (97.50 %)" in text
+    assert verdict in text
+    assert "of the wider of the two (0.50 percentage points)" in text
+
+
+@pytest.mark.parametrize("wider", [0, 1])
+def test_the_question_is_judged_by_the_wider_spread(table4, wider):
+    tests = [[x - 0.005 for x in GOOD], [x - 0.005 for x in GOOD]]
+    tests[wider] = [0.95, 0.96, 0.975, 0.98, 0.99]
+    text = said(two(table4, *tests))
+    assert "0.50 percentage points, is no larger than" in text
+    assert "of the wider of the two (2.00 percentage points)" in text
+
+
+@pytest.mark.parametrize("name", ["adam_1e-8", "nesterov"])
+def test_the_question_needs_both_kinds_of_optimizer(table4, name):
+    assert "question" not in said(table4.only("adam_1e-6", name))
+    assert "question" not in said(table4.only("lars", "lamb"))
+
+
+@pytest.mark.parametrize(
+    "swapped, words",
+    [
+        (APART, "2.00 percentage points worse; their quartile ranges do not"),
+        (CLOSE, "0.25 percentage points worse; their quartile ranges overlap"),
+        (GOOD, "a median that is the same; their quartile ranges overlap"),
+        ([x + 1e-7 for x in GOOD], "a median that is the same"),
+        ([x + 0.01 for x in GOOD], "1.00 percentage points better"),
+    ],
+)
+def test_what_another_rows_values_cost(table2, swapped, words):
+    study = table2.with_tests(
+        {"nesterov_power_2": GOOD, "nesterov_power_1": swapped}
+    )
+    (sentence,) = [
+        line
+        for line in said(study).split("\n")
+        if "nesterov_power_1, which" in line
+    ]
+    assert "takes over the values tuned for nesterov_power_2" in sentence
+    assert words in sentence
+
+
+def test_a_swap_in_a_metric_to_be_lowered(table2):
+    study = to_lower(table2, 0.5).with_tests(
+        {"nesterov_power_2": GOOD, "nesterov_power_1": APART}
+    )
+    assert "has a median that is 0.02 better" in said(study)
+
+
+def test_who_reaches_the_target(table4):
+    study = table4.only("nesterov", "lars", "lamb").with_tests(
+        {"nesterov": GOOD, "lars": CLOSE, "lamb": APART}
+    )
+    assert (
+        "Reached the target of 97.00 %: every run of nesterov; "
+        "no run of lamb; some but not all runs of lars."
+    ) in said(study)
+
+
+@pytest.mark.parametrize(
+    "tests, words",
+    [
+        (GOOD, "97.00 %: every run of each row."),
+        (APART, "97.00 %: no run of any row."),
+        (CLOSE, "97.00 %: some but not all runs of each row."),
+    ],
+)
+def test_all_rows_alike_are_not_listed(table4, tests, words):
+    assert words in said(two(table4, tests, tests))
+
+
+def test_a_target_to_get_below(table4):
+    study = to_lower(two(table4, [0.3, 0.4], [0.6, 0.7]), 0.5)
+    text = said(study)
+    assert "The lowest median test loss is 0.35, of nesterov." in text
+    assert "target of 0.5: every run of nesterov; no run of lars." in text
+    assert "Without overlap, and worse: lars (0.65)." in text
+
+
+def test_diverged_runs_are_counted(table4):
+    study = table4.only("nesterov", "lars").with_diverged("lars", "seed")
+    assert "diverged in lars (5 of 5)." in said(study)
+    assert "diverged" not in said(table4)
+
+
+def test_a_row_far_behind_is_named_and_set_aside(table4):
+    study = table4.only("nesterov", "lars", "lamb").with_tests(
+        {"nesterov": GOOD, "lars": CLOSE, "lamb": FAR_BEHIND}
+    )
+    text = said(study)
+    assert "Far behind, by more than 10 times the usual spread" in text
+    assert "between seeds: lamb (30.00 %)." in text
+    assert "The medians of the rows without lamb differ by up to 0.25" in text
+
+
+def test_one_row_left_differs_from_no_other(table4):
+    study = two(table4, GOOD, FAR_BEHIND)
+    study = study.with_tests({"lars": [0.3, 0.3, 0.3, 0.301, 0.302]})
+    text = said(study)
+    assert "Far behind" in text
+    assert "differ by up to" not in text
+
+
+def test_the_spread_between_seeds(table4):
+    text = said(two(table4, GOOD, CLOSE))
+    assert "half of its runs lie within 0.50 percentage points" in text
+    assert "medians of the rows differ by up to 0.25 percentage" in text
+    assert "Far behind" not in text
+
+
+def test_rows_that_agree_to_the_last_digit(table4):
+    text = said(two(table4, [0.98] * 5, [0.97] * 5))
+    assert "Without overlap, and worse: lars" in text
+    assert "Far behind" not in text
+
+
+def test_unfinished_rows_are_named_once_each(table4):
+    study = table4.without(row="lars", kind="seed").without(row="lamb")
+    text = warned(study)
+    assert "lars is unfinished: 0 of 5 runs with fresh seeds." in text
+    assert (
+        "lamb is unfinished: 0 of 8 tuning runs and "
+        "0 of 5 runs with fresh seeds."
+    ) in text
+    assert text.count("unfinished") == 2
+    assert "unfinished" not in warned(table4)
+
+
+def test_a_row_that_inherits_lacks_no_tuning(table2):
+    assert "unfinished" not in warned(table2)
+    study = table2.without(row="lars_power_2")
+    assert "lars_power_2 is unfinished: 0 of 5 runs" in warned(study)
+
+
+@pytest.mark.parametrize(
+    "learning_rate, words",
+    [
+        (0.011, "nesterov (learning_rate near its low end)"),
+        (0.95, "nesterov (learning_rate near its high end)"),
+        (0.1, None),
+    ],
+)
+def test_a_best_point_at_an_edge(table4, learning_rate, words):
+    study = table4.only("nesterov").with_best(
+        "nesterov", learning_rate=learning_rate, weight_decay=1e-3
+    )
+    assert ("at an edge" in warned(study)) == bool(words)
+    assert not words or words in warned(study)
+
+
+def test_a_space_where_all_diverges(table4):
+    study = table4.with_diverged("lars", "tune")
+    assert "Every tuning run of lars diverged" in warned(study)
+    assert "Every tuning run" not in warned(table4)
+
+
+@pytest.mark.parametrize(
+    "sizes, few_trials, few_seeds",
+    [
+        ({"trials": 15, "seeds": 9}, True, True),
+        ({"trials": 16, "seeds": 10}, False, False),
+        ({"trials": 1, "seeds": 1}, True, True),
+    ],
+)
+def test_small_studies_are_called_small(
+    fake_study, sizes, few_trials, few_seeds
+):
+    text = warned(fake_study.finished(**sizes))
+    assert ("Few trials" in text) == few_trials
+    assert ("Few seeds" in text) == few_seeds
+    one = sizes["trials"] == 1
+    assert ("Few trials: 1 tuning run a row" in text) == one
+    assert ("quartiles of 1 run are rough" in text) == one
+
+
+def test_how_small_a_difference_can_be(table4):
+    assert "400 examples, so one example is 0.25 percentage" in warned(table4)
+    assert "examples, so" not in warned(to_lower(table4, 0.5))
+    assert "examples, so" not in warned(table4.with_workload(splits={}))
+
+
+def test_it_says_that_this_is_not_imagenet(table4):
+    assert warned(table4).startswith("This is a small workload")
+
+
+@pytest.mark.parametrize(
+    "texts, words",
+    [
+        ([], ""),
+        (["a"], "a"),
+        (["a", "b"], "a and b"),
+        (["a", "b", "c"], "a, b and c"),
+    ],
+)
+def test_lists_in_words(texts, words):
+    assert reading.listed(texts) == words
+
+
+def test_the_metric_that_the_made_up_studies_have(table4):
+    assert table4.metric == Metric("accuracy", 1, 0.97)

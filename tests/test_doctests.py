@@ -1,0 +1,50 @@
+"""Every example in the package runs, and every public class is explained."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+
+import pytest
+
+import tf_largebatch
+import tf_largebatch.keras
+import tf_largebatch.tf_keras
+
+MODULES = ["tf_largebatch"] + [
+    module.name
+    for module in pkgutil.walk_packages(
+        tf_largebatch.__path__, "tf_largebatch."
+    )
+]
+CLASSES = sorted(set(tf_largebatch.keras.__all__) - {"BIAS_AND_NORM"})
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("tf_largebatch"):
+            raise
+        pytest.skip(f"needs {error.name}, which is not installed")
+    assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("family", ["keras", "tf_keras"])
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_public_class_is_explained(name, family):
+    constructor = getattr(getattr(tf_largebatch, family), name)
+    doc = inspect.cleandoc(constructor.__doc__)
+
+    assert doctest.DocTestParser().get_examples(doc)
+    assert explained(doc) == list(inspect.signature(constructor).parameters)
+    assert re.search(r"^Raises:\n    ValueError: ", doc, re.MULTILINE)
+    assert re.search(r"^Source: ", doc, re.MULTILINE)
+
+
+def explained(doc):
+    """Returns the names that the section of arguments explains, in order."""
+    (section,) = re.findall(r"^Args:\n((?:    .+\n)+)", doc, re.MULTILINE)
+    return re.findall(r"^    \**(\w+): ", section, re.MULTILINE)
