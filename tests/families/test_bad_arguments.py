@@ -20,6 +20,7 @@ BAD = [
     ("LARS", {"trust_coefficient": [0.1]}),
     ("LARS", {"epsilon": -1e-9}),
     ("LARS", {"variant": "lamb"}),
+    ("LARS", {"variant": ["mlperf"]}),
     ("LARS", {"exclude_from_layer_adaptation": "bias"}),
     ("LARS", {"exclude_from_layer_adaptation": ["("]}),
     ("LARS", {"exclude_from_weight_decay": None}),

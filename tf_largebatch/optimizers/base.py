@@ -189,7 +189,7 @@ def find_variant(variants: Mapping[str, Any], name: str) -> Any:
     Raises:
         ValueError: there is none; the message lists the names.
     """
-    if name not in variants:
+    if not isinstance(name, str) or name not in variants:
         raise ValueError(
             f"`variant` must be one of {', '.join(variants)}. "
             f"Received: variant={name!r}"

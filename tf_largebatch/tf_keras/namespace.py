@@ -23,5 +23,8 @@ where = tf.where
 
 def array(value: Any, dtype: Any = None) -> tf.Tensor:
     """Returns a value as a tensor, of ``dtype`` if one is given."""
+    if isinstance(value, float):
+        # By itself it would become float32, whatever is asked for.
+        return tf.constant(value, dtype)
     tensor = tf.convert_to_tensor(value)
     return tensor if dtype is None else tf.cast(tensor, dtype)
