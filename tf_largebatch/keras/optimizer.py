@@ -24,6 +24,8 @@ class KerasOptimizer(keras.optimizers.Optimizer):
             # making one of its own.
             super().__init__(learning_rate=lambda: learning_rate, **kwargs)
             self.keep(_learning_rate=learning_rate)
+            # Saved like the base class's own, whose place in a file it has.
+            self._track_variable(learning_rate)
         else:
             rate = checked_learning_rate(learning_rate)
             super().__init__(learning_rate=rate, **kwargs)
@@ -35,6 +37,30 @@ class KerasOptimizer(keras.optimizers.Optimizer):
             f"<{name} optimizer for Keras 3 models; tf_keras models take "
             f"tf_largebatch.tf_keras.{name}>"
         )
+
+    @property
+    def variables(self) -> list[Any]:
+        """The state, and on JAX the hyperparameters that are variables.
+
+        A step that JAX compiles takes for constants what is not among these.
+        """
+        if keras.backend.backend() != "jax":
+            return self._variables[:]
+        found = [*self._variables, *self.hyperparameters().values()]
+        found = [value for value in found if isinstance(value, keras.Variable)]
+        return list({id(variable): variable for variable in found}.values())
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the state; the hyperparameters are in the config."""
+        for index, variable in enumerate(self._variables):
+            store[str(index)] = variable.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads the state; hyperparameters that are variables stay."""
+        values = {name: store[name] for name in store.keys()}
+        for variable in self.variables[len(self._variables) :]:
+            values[str(len(values))] = variable.numpy()
+        super().load_own_variables(values)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Creates the slots and decides every variable's treatment."""
@@ -50,11 +76,15 @@ class KerasOptimizer(keras.optimizers.Optimizer):
             for name in self.slot_names
         ]
 
-    def apply(self, grads: Sequence[Any], trainable_variables: Any = None):
+    def apply(
+        self, grads: Sequence[Any], trainable_variables: Any = None
+    ) -> Any:
         """Applies gradients; sparse ones count as their dense equals."""
         return super().apply(list(map(dense, grads)), trainable_variables)
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any):
+    def update_step(
+        self, gradient: Any, variable: Any, learning_rate: Any
+    ) -> None:
         """Computes and assigns one variable's new value and slots."""
         index = self._get_variable_index(variable)
         targets = [variable, *(slots[index] for slots in self._slots)]
@@ -103,7 +133,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):
         return keras.saving.serialize_keras_object(function)
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects: Any = None):
+    def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
         """Creates the optimizer of which ``get_config`` gave ``config``."""
         config = {
             name: keras.saving.deserialize_keras_object(value, custom_objects)

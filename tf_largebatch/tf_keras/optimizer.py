@@ -41,6 +41,8 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
         """Creates the slots and decides every variable's treatment."""
         if getattr(self, "_built", False):
             return
+        for variable in var_list:
+            self.check_variable(variable)
         self.plan(
             [path_of(variable.name) for variable in var_list],
             [tuple(variable.shape) for variable in var_list],
@@ -51,6 +53,14 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
             for name in self.slot_names
         ]
         self._built = True
+
+    def check_variable(self, variable: Any) -> None:
+        """Raises ValueError at a variable that is none of tf_keras's."""
+        if not isinstance(variable, tf.Variable):
+            raise ValueError(
+                f"{self!r} takes no variable of another kind. "
+                f"Received: {getattr(variable, 'path', variable)!r}"
+            )
 
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
         # Sparse gradients count as their dense equals: made dense here, or
@@ -94,7 +104,7 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
         return tf_keras.saving.serialize_keras_object(function)
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects: Any = None):
+    def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
         """Creates the optimizer of which ``get_config`` gave ``config``."""
         return cls(
             **{
