@@ -46,8 +46,9 @@ def main(output: str) -> None:
     arrays = ends()
     for name in "HeavyBall", "Nesterov", "LARS", "Adam", "LAMB":
         arrays[f"losses of {name}"] = np.array(losses(name))
-    arrays |= gone_on_and_loaded() | slots_saved_and_loaded()
-    arrays |= accumulated_and_averaged()
+    for name in "learning_rate", "momentum":
+        arrays |= gone_on_and_loaded(name)
+    arrays |= slots_saved_and_loaded() | accumulated_and_averaged()
     np.savez(output, **arrays)
 
 
@@ -127,17 +128,17 @@ def losses(name: str) -> list[float]:
     return fit(compiled(optimizer), epochs=4)
 
 
-def gone_on_and_loaded() -> dict[str, np.ndarray]:
-    """Changes hyperparameters after an epoch, saves, goes on both ways.
+def gone_on_and_loaded(name: str) -> dict[str, np.ndarray]:
+    """Changes one hyperparameter after an epoch, saves, goes on both ways.
 
-    A step that was compiled with the old values for constants would go on
+    A step that was compiled with the old value for a constant would go on
     otherwise than the model that is loaded, which is compiled anew.
     """
-    given = variables(learning_rate=0.05, momentum=0.9)
-    model = compiled(largebatch.HeavyBall(**given))
+    first, later = {"learning_rate": (0.05, 0.02), "momentum": (0.9, 0.5)}[name]
+    given = variables(**{name: first})
+    model = compiled(largebatch.HeavyBall(**{"learning_rate": 0.05, **given}))
     fit(model)
-    given["learning_rate"].assign(0.02)
-    given["momentum"].assign(0.5)
+    given[name].assign(later)
     saved = all_weights(model)
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "model.keras")
@@ -145,9 +146,9 @@ def gone_on_and_loaded() -> dict[str, np.ndarray]:
     fit(model)
     fit(loaded)
     return {
-        "saved": saved,
-        "gone on": all_weights(model),
-        "loaded": all_weights(loaded),
+        f"{name} saved": saved,
+        f"{name} gone on": all_weights(model),
+        f"{name} loaded": all_weights(loaded),
     }
 
 

@@ -50,10 +50,16 @@ def test_fit_lowers_the_loss(name, on_backend):
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_a_compiled_step_and_a_file_take_changed_hyperparameters(on_backend):
-    gone_on = on_backend["gone on"]
-    np.testing.assert_array_equal(on_backend["loaded"], gone_on)
-    assert np.abs(gone_on - on_backend["saved"]).max() > 1e-3
+@pytest.mark.parametrize("hyperparameter", ["learning_rate", "momentum"])
+def test_a_compiled_step_and_a_file_take_a_changed_hyperparameter(
+    hyperparameter, on_backend
+):
+    saved, gone_on, loaded = (
+        on_backend[f"{hyperparameter} {state}"]
+        for state in ("saved", "gone on", "loaded")
+    )
+    np.testing.assert_array_equal(loaded, gone_on)
+    assert np.abs(gone_on - saved).max() > 1e-3
 
 
 def test_slots_load_beside_hyperparameters_that_are_variables(on_backend):

@@ -23,7 +23,8 @@ class LargeBatchOptimizer:
 
     Hyperparameters are attributes. They may be scalar variables of the
     backend, in which case they can change without a new trace; such a
-    variable belongs to the caller and is not saved with the optimizer.
+    variable belongs to the caller and is not saved with the optimizer, but
+    for the learning rate of Keras 3, which Keras saves as its own.
     """
 
     slot_names: ClassVar[tuple[str, ...]] = ()
