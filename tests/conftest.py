@@ -1,5 +1,14 @@
-"""Says at the end how many tests were left out, and what runs them."""
+"""What all tests share.
 
+At the end it is said how many tests were left out, and what runs them.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 
 LEFT_OUT = pytest.StashKey[dict[bool, int]]()
@@ -28,3 +37,25 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(
             f"left out: {skipped} tests skipped, for the reasons below"
         )
+
+
+@pytest.fixture(scope="session")
+def run_script(tmp_path_factory):
+    """A function that runs a script of this folder in its own process.
+
+    It returns the arrays that the script saves where it is told to.
+    """
+
+    def run(script, **environment):
+        output = tmp_path_factory.mktemp("script") / "arrays.npz"
+        finished = subprocess.run(
+            [sys.executable, pathlib.Path(__file__).parent / script, output],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+        )
+        assert finished.returncode == 0, finished.stderr
+        with np.load(output) as arrays:
+            return dict(arrays)
+
+    return run

@@ -2,11 +2,7 @@
 
 import dataclasses
 import importlib
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -108,25 +104,3 @@ def state() -> Any:
         return [*model.get_weights(), *(slot.numpy() for slot in slots)]
 
     return values
-
-
-@pytest.fixture(scope="session")
-def run_script(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A function that runs a script of this folder in its own process.
-
-    It returns the arrays that the script saves where it is told to.
-    """
-
-    def run(script: str, **environment: str) -> dict[str, np.ndarray]:
-        output = tmp_path_factory.mktemp("script") / "arrays.npz"
-        finished = subprocess.run(
-            [sys.executable, Path(__file__).with_name(script), output],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-        )
-        assert finished.returncode == 0, finished.stderr
-        with np.load(output) as arrays:
-            return dict(arrays)
-
-    return run

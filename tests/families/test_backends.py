@@ -26,7 +26,7 @@ def needs(package):
     ],
 )
 def on_backend(request, run_script):
-    return run_script(SCRIPT, KERAS_BACKEND=request.param)
+    return run_script(f"families/{SCRIPT}", KERAS_BACKEND=request.param)
 
 
 @pytest.fixture(scope="module")

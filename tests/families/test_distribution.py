@@ -10,7 +10,7 @@ WAYS_ON_FOUR = ["LAMB", "clipped", "fit"]
 @pytest.fixture(scope="module")
 def changes(run_script):
     """A function that returns what changed, in a way of `replicas.py`."""
-    arrays = run_script("replicas.py")
+    arrays = run_script("families/replicas.py")
 
     def of(family, way, devices):
         prefix = f"{family.keras.__name__} {way} {devices} "
