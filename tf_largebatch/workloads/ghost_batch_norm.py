@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_largebatch.resnet import groups
+
 
 class GhostBatchNormalization(keras.layers.Layer):
     """Batch norm with the statistics of groups of the batch.
@@ -67,48 +69,16 @@ class GhostBatchNormalization(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Normalises; in training by group, else by the moving statistics."""
+        gamma, beta = self.gamma.value, self.beta.value
         if not training:
-            return self.normalize(
-                inputs, self.moving_mean.value, self.moving_variance.value
-            )[0]
-        groups = tf.split(inputs, self.count_groups(inputs.shape[0]))
-        outputs, means, variances = zip(*map(self.normalize, groups))
-        # TensorFlow's kernel gives n / (n - 1) times the biased variance.
-        n = tf.cast(tf.size(groups[0]) // groups[0].shape[-1], tf.float32)
-        self.move(self.moving_mean, tf.add_n(means) / len(groups))
-        self.move(
-            self.moving_variance,
-            tf.add_n(variances) / len(groups) * (n - 1) / n,
+            moving = self.moving_mean.value, self.moving_variance.value
+            return groups.normalize(inputs, gamma, beta, *moving, self.epsilon)
+        outputs, means, variances = groups.normalize_groups(
+            inputs, gamma, beta, self.virtual_batch_size, self.epsilon
         )
-        return tf.concat(outputs, axis=0)
-
-    def count_groups(self, batch: int | None) -> int:
-        """Returns how many groups a batch makes."""
-        if not batch or batch % self.virtual_batch_size:
-            raise ValueError(
-                "the batch must be a fixed multiple of virtual_batch_size, "
-                f"which is {self.virtual_batch_size}. Received: {batch}"
-            )
-        return batch // self.virtual_batch_size
-
-    def normalize(
-        self, inputs: tf.Tensor, mean: Any = None, variance: Any = None
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the inputs normalised, and the statistics used.
-
-        By the given mean and variance, or by the inputs' own.
-        """
-        own = mean is None
-        empty = tf.zeros((0,))
-        return tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=self.gamma.value,
-            offset=self.beta.value,
-            mean=empty if own else mean,
-            variance=empty if own else variance,
-            epsilon=self.epsilon,
-            is_training=own,
-        )[:3]
+        self.move(self.moving_mean, tf.reduce_mean(means, 0))
+        self.move(self.moving_variance, tf.reduce_mean(variances, 0))
+        return outputs
 
     def move(self, average: keras.Variable, value: tf.Tensor) -> None:
         """Moves an average towards ``value``: rho old + (1 - rho) new."""
