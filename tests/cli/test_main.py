@@ -26,7 +26,9 @@ def test_a_commands_help_has_an_example_and_every_flag(command, capsys):
     assert main([command, "--trials=0", "--help"]) == 0
     text = capsys.readouterr().out
     assert f"example:\n  tf-largebatch {command}" in text
-    for flag in "table workload trials seeds steps seed rows out".split():
+    module = program.importlib.import_module(f"tf_largebatch.cli.{command}")
+    assert list(module.FLAGS)
+    for flag in module.FLAGS:
         assert f"\n  --{flag} " in text
     assert max(map(len, text.splitlines())) <= 80
 

@@ -4,8 +4,8 @@ What a command needs is imported when it runs, so that ``--help`` and a
 mistyped flag are answered at once.
 """
 
-import difflib
 import importlib
+import os
 import signal
 import sys
 import textwrap
@@ -16,11 +16,17 @@ from typing import Any
 from absl import flags
 
 import tf_largebatch
-from tf_largebatch.errors import RunError, UserError
+from tf_largebatch.errors import DivergenceError, RunError, UserError, hint
 
 PROGRAM = "tf-largebatch"
 COMMANDS = {
     "compare": "a table of the paper in small, on real data, on this machine",
+    "data": "checks ImageNet's files, or makes a small set like them",
+    "evaluate": "evaluates a SavedModel that export wrote",
+    "export": "exports a trained network as a SavedModel",
+    "recipes": "every row of the paper as settings: what there is to train",
+    "schedules": "draws the learning rates of recipes, such as figure 1",
+    "train": "trains a recipe through the Model Garden, and evaluates",
 }
 HELP = f"""\
 Large-batch training and honest optimizer comparison in TensorFlow.
@@ -37,6 +43,12 @@ example:
 """
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
+# By the error's class, the most special one first.
+STATUS: dict[type[Exception], int] = {
+    UserError: 2,
+    DivergenceError: 4,
+    RunError: 1,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, 2 after a mistake of the user's, 1 after a failure
-        at run time, 130 and 143 after Ctrl-C and SIGTERM.
+        at run time, 4 after a training that diverged, 130 and 143 after
+        Ctrl-C and SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     signal.signal(signal.SIGTERM, terminate)
@@ -55,9 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(list(arguments))
     except (UserError, RunError) as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 1
+        return next(STATUS[kind] for kind in STATUS if isinstance(error, kind))
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        # Who reads the output, such as `head`, has seen enough. What is left
+        # in the buffer must go somewhere, or Python complains at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def terminate(number: int, frame: Any) -> None:
@@ -80,15 +98,12 @@ def run(arguments: list[str]) -> int:
         print(f"{PROGRAM} {tf_largebatch.__version__}")
         return 0
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, 1)
-        choice = f"choose one of {', '.join(COMMANDS)}"
-        hint = f"did you mean {near[0]}?" if near else choice
-        raise UserError(f"there is no command {name!r}; {hint}")
+        raise UserError(f"there is no command {name!r}; {hint(name, COMMANDS)}")
     command = importlib.import_module(f"tf_largebatch.cli.{name}")
     if {"--help", "-h"} & set(rest):
         print(describe(name, command), end="")
         return 0
-    parse(name, command.FLAGS, rest)
+    parse(name, command.FLAGS, name_argument(command, rest))
     return call(name, command)
 
 
@@ -101,7 +116,9 @@ def overview() -> str:
 def describe(name: str, command: ModuleType) -> str:
     """Returns the help text of one command: its docstring, then its flags."""
     values: flags.FlagValues = command.FLAGS
-    lines = [f"usage: {PROGRAM} {name} [--flag=value ...]", ""]
+    argument = getattr(command, "POSITIONAL", "").upper()
+    usage = f"usage: {PROGRAM} {name} {argument}".rstrip()
+    lines = [f"{usage} [--flag=value ...]", ""]
     lines += [(command.__doc__ or "").strip(), "", "flags:"]
     for flag in values.get_flags_for_module(command.__name__):
         given = flag.default not in (None, [])
@@ -113,6 +130,14 @@ def describe(name: str, command: ModuleType) -> str:
             width=80,
         )
     return "\n".join(lines) + "\n"
+
+
+def name_argument(command: ModuleType, arguments: list[str]) -> list[str]:
+    """Makes a first argument the flag that the command's POSITIONAL names."""
+    flag = getattr(command, "POSITIONAL", None)
+    if not flag or not arguments or arguments[0].startswith("-"):
+        return arguments
+    return [f"--{flag}={arguments[0]}", *arguments[1:]]
 
 
 def parse(name: str, values: flags.FlagValues, arguments: list[str]) -> None:
