@@ -1,0 +1,1 @@
+"""The plug-in for the Model Garden: recipes, training, export, evaluation."""

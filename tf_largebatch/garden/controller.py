@@ -1,0 +1,123 @@
+"""The outer loop: when to train, evaluate, save, and stop."""
+
+from typing import Any
+
+import numpy as np
+import orbit
+from official.core import train_lib
+
+Output = dict[str, Any]
+
+
+class Controller(orbit.Controller):
+    """Orbit's controller, which can stop at a target.
+
+    Evaluations and checkpoints fall on multiples of their intervals, also
+    after a run was stopped in between. An evaluation that was due when it was
+    stopped is made up for.
+    """
+
+    def train_and_evaluate(
+        self,
+        train_steps: int,
+        eval_steps: int = -1,
+        eval_interval: int | None = None,
+    ) -> Output | None:
+        """Trains up to ``train_steps`` or to the target, whichever is first.
+
+        Args:
+            train_steps: the global step to train up to.
+            eval_steps: batches an evaluation takes; -1 means all.
+            eval_interval: steps between evaluations; None means one at the
+                end.
+
+        Returns:
+            The figures of the last evaluation.
+        """
+        interval = eval_interval or train_steps
+        step = self.step
+        due = step > 0 and (step % interval == 0 or step >= train_steps)
+        output = self.evaluate(eval_steps) if due else None
+        while step < train_steps and not self.reached_target(output):
+            step = min((step // interval + 1) * interval, train_steps)
+            self.train(step, checkpoint_at_completion=False)
+            output = self.evaluate(eval_steps)
+        self.save_checkpoint()
+        return output
+
+    @property
+    def step(self) -> int:
+        """How many steps were taken."""
+        return int(self.global_step.numpy())
+
+    def reached_target(self, output: Output | None) -> bool:
+        """Whether an evaluation's accuracy is at least the target."""
+        target = self.evaluator.config.trainer.target_accuracy
+        if not target or output is None:
+            return False
+        return bool(np.float32(output["accuracy"]) >= np.float32(target))
+
+    @property
+    def steps_per_loop(self) -> int:
+        """How many steps the next loop takes: up to a checkpoint at most."""
+        interval = self.checkpoint_manager.checkpoint_interval
+        if not interval:
+            return self._steps_per_loop
+        return min(self._steps_per_loop, interval - self.step % interval)
+
+    def _maybe_save_checkpoint(self, check_interval: bool = True) -> bool:
+        interval = self.checkpoint_manager.checkpoint_interval
+        between = bool(interval and self.step % interval)
+        if check_interval and between or self.is_saved():
+            return False
+        return super()._maybe_save_checkpoint(check_interval=False)
+
+    def is_saved(self) -> bool:
+        """Whether there is a checkpoint of this very step."""
+        newest = self.checkpoint_manager.latest_checkpoint or ""
+        return newest.rpartition("-")[2] == str(self.step)
+
+    def save_checkpoint(self) -> None:
+        """Saves, and waits until that is done."""
+        super().save_checkpoint()
+        self._sync_on_async_checkpointing()
+
+
+class Runner(train_lib.OrbitExperimentRunner):
+    """The Garden's runner; returns figures, and counts no flops at the end."""
+
+    def run(self) -> Output:
+        """Runs the mode; returns the figures of the last evaluation, if any."""
+        with self.strategy.scope():
+            return dict(getattr(self, self._mode)() or {})
+
+    def train(self) -> None:
+        """Trains."""
+        self.controller.train(self.params.trainer.train_steps)
+
+    def eval(self) -> Output | None:
+        """Evaluates."""
+        return self.controller.evaluate(self.params.trainer.validation_steps)
+
+    def train_and_post_eval(self) -> Output | None:
+        """Trains, then evaluates."""
+        self.train()
+        return self.eval()
+
+    def train_and_eval(self) -> Output | None:
+        """Trains and evaluates by turns."""
+        trainer = self.params.trainer
+        return self.controller.train_and_evaluate(
+            trainer.train_steps,
+            trainer.validation_steps,
+            trainer.validation_interval,
+        )
+
+    def continuous_eval(self) -> Output | None:
+        """Evaluates every checkpoint that another process writes."""
+        trainer = self.params.trainer
+        return self.controller.evaluate_continuously(
+            trainer.validation_steps,
+            trainer.continuous_eval_timeout,
+            lambda: self.controller.step >= trainer.train_steps,
+        )

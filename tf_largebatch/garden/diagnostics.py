@@ -1,0 +1,159 @@
+"""What an optimizer does, in figures: its trust ratios and the L2 penalty."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tf_largebatch.optimizers.base import LargeBatchOptimizer
+from tf_largebatch.optimizers.lamb import LAMB
+from tf_largebatch.optimizers.lars import LARS
+from tf_largebatch.rules import LAMB_VARIANTS, LARS_VARIANTS, adam_direction
+from tf_largebatch.rules.arrays import add_decay, l2_norm
+from tf_largebatch.rules.lamb import trust_ratio as lamb_ratio
+from tf_largebatch.rules.lars import trust_ratio as lars_ratio
+from tf_largebatch.tf_keras import namespace
+from tf_largebatch.tf_keras.optimizer import scalar
+from tf_largebatch.variables import Treatment
+
+Tensors = Sequence[tf.Tensor]
+
+
+def adapted(optimizer: Any) -> list[int]:
+    """Returns the indices of the variables with a trust ratio of their own.
+
+    Args:
+        optimizer: any; one that is built, if it is of this package.
+    """
+    if not isinstance(optimizer, LARS | LAMB):
+        return []
+    treatments = enumerate(treatments_of(optimizer))
+    return [index for index, each in treatments if each.adapted]
+
+
+def treatments_of(optimizer: Any) -> Sequence[Treatment]:
+    """Returns what a built optimizer of this package does to its variables."""
+    return optimizer._treatments
+
+
+def trust_ratios(
+    optimizer: Any, gradients: Tensors, variables: Sequence[tf.Variable]
+) -> tf.Tensor:
+    """Returns r of the step that is about to be taken.
+
+    Args:
+        optimizer: a built optimizer.
+        gradients: of the global batch, of all trainable variables.
+        variables: the trainable variables.
+
+    Returns:
+        A float32 vector, an element for each variable of :func:`adapted`.
+    """
+    indices = adapted(optimizer)
+    if not indices:
+        return tf.zeros([0])
+    gradients = optimizer._clip_gradients(gradients)
+    ratios = [
+        ratio_of(
+            optimizer,
+            treatments_of(optimizer)[index].decayed,
+            tf.convert_to_tensor(variables[index]),
+            tf.convert_to_tensor(gradients[index]),
+            [tf.convert_to_tensor(slots[index]) for slots in optimizer._slots],
+        )
+        for index in indices
+    ]
+    return tf.stack(ratios)
+
+
+def ratio_of(
+    optimizer: Any, decayed: bool, w: tf.Tensor, g: tf.Tensor, slots: Tensors
+) -> tf.Tensor:
+    """Returns r of one variable, as the optimizer's rule computes it."""
+    numbers = {
+        name: scalar(value, tf.float32)
+        for name, value in optimizer.hyperparameters().items()
+    }
+    decay = numbers["weight_decay"] if decayed else 0.0
+    function = ratio_of_lars if isinstance(optimizer, LARS) else ratio_of_lamb
+    return function(optimizer, numbers, decay, w, g, *slots)
+
+
+def ratio_of_lars(
+    optimizer: Any,
+    numbers: dict[str, Any],
+    decay: Any,
+    w: tf.Tensor,
+    g: tf.Tensor,
+    v: tf.Tensor,
+) -> tf.Tensor:
+    """Returns LARS's ratio: of ``||w||`` to the norm that the variant takes."""
+    variant = LARS_VARIANTS[optimizer.variant]
+    update = add_decay(g, w, decay) if variant.adds_decay else g
+    normed = {
+        "gradient": g,
+        "decayed_gradient": update,
+        "momentum": numbers["momentum"] * v + update,
+    }
+    return lars_ratio(
+        namespace,
+        l2_norm(namespace, w),
+        l2_norm(namespace, normed[variant.norm_of]),
+        decay if variant.norm_of == "gradient" else 0.0,
+        numbers["trust_coefficient"],
+        numbers["epsilon"],
+        variant.freezes_zero_weights,
+    )
+
+
+def ratio_of_lamb(
+    optimizer: Any,
+    numbers: dict[str, Any],
+    decay: Any,
+    w: tf.Tensor,
+    g: tf.Tensor,
+    m: tf.Tensor,
+    s: tf.Tensor,
+) -> tf.Tensor:
+    """Returns LAMB's ratio: ``||w||`` to the norm of Adam's direction."""
+    u, _, _ = adam_direction(
+        namespace,
+        g,
+        m,
+        s,
+        step=tf.cast(optimizer.iterations, tf.float32),
+        beta_1=numbers["beta_1"],
+        beta_2=numbers["beta_2"],
+        epsilon=numbers["epsilon"],
+        bias_correction=optimizer.bias_correction,
+    )
+    if LAMB_VARIANTS[optimizer.variant].decay_in_ratio:
+        u = add_decay(u, w, decay)
+    else:
+        w = w - next_rate(optimizer) * decay * w
+    return lamb_ratio(namespace, w, u, numbers["zero_norm_ratio"])
+
+
+def next_rate(optimizer: Any) -> tf.Tensor:
+    """Returns the learning rate of the step that is about to be taken."""
+    rate = optimizer._learning_rate
+    return rate(optimizer.iterations) if callable(rate) else rate
+
+
+def l2_penalty(
+    optimizer: Any, variables: Sequence[tf.Variable]
+) -> tf.Tensor | None:
+    """Returns lambda/2 times the sum of squares of what decays.
+
+    That is the L2 term of the loss of which a coupled decay is the gradient.
+    None for an optimizer that is not of this package.
+    """
+    if not isinstance(optimizer, LargeBatchOptimizer):
+        return None
+    squares = [
+        tf.reduce_sum(tf.square(variable))
+        for variable, treatment in zip(variables, treatments_of(optimizer))
+        if treatment.decayed
+    ]
+    decay = optimizer.hyperparameters()["weight_decay"]
+    return decay / 2 * tf.add_n(squares) if squares else tf.constant(0.0)

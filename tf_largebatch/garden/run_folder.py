@@ -1,0 +1,130 @@
+"""The folder of a run: whose it is, and whether it can be written to."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+import yaml
+from official.core import config_definitions as cfg
+
+from tf_largebatch import configs
+from tf_largebatch.errors import UserError
+
+PARAMETERS = "params.yaml"
+# What makes a checkpoint a recipe's: other settings may change when a run
+# goes on, such as where the data is or how often it is evaluated.
+OF_THE_MODEL = ("task.model",)
+OF_THE_RUN = (
+    *OF_THE_MODEL,
+    "task.losses",
+    "task.seed",
+    "task.train_data.global_batch_size",
+    "trainer.optimizer_config",
+)
+ERRORS = (OSError, tf.errors.OpError)
+
+
+def claim(folder: str, config: cfg.ExperimentConfig) -> None:
+    """Makes a folder that of a run which begins or goes on.
+
+    Args:
+        folder: to be made, or that of an earlier part of the run.
+        config: the run's settings, which are written to ``params.yaml``.
+
+    Raises:
+        UserError: it cannot be written to, or holds another run.
+    """
+    if latest_checkpoint(folder):
+        check(folder, config, OF_THE_RUN)
+    try:
+        tf.io.gfile.makedirs(folder)
+        write_parameters(folder, config)
+    except ERRORS as error:
+        raise cannot_write(folder, error) from error
+
+
+def write_parameters(folder: str, config: cfg.ExperimentConfig) -> None:
+    """Writes ``params.yaml``, whole or not at all."""
+    path = tf.io.gfile.join(folder, PARAMETERS)
+    with tf.io.gfile.GFile(f"{path}.part", "w") as file:
+        file.write(yaml.safe_dump(config.as_dict()))
+    tf.io.gfile.rename(f"{path}.part", path, overwrite=True)
+
+
+def cannot_write(folder: str, error: Exception) -> UserError:
+    """Returns the error to raise where a folder cannot be written to."""
+    return UserError(
+        f"cannot write to {folder}: {first_line(error)}; give another folder"
+    )
+
+
+def latest_checkpoint(folder: str) -> str | None:
+    """Returns the path of the newest checkpoint of a folder, if it has one."""
+    try:
+        return tf.train.latest_checkpoint(folder)
+    except ERRORS:
+        return None
+
+
+def check(
+    folder: str, config: cfg.ExperimentConfig, parts: tuple[str, ...]
+) -> None:
+    """Checks that a folder's checkpoints are those of a config.
+
+    Args:
+        folder: where checkpoints and ``params.yaml`` are.
+        config: the settings.
+        parts: the settings that must agree, each with all below it.
+
+    Raises:
+        UserError: they are of another recipe, or of none that is known.
+    """
+    there = dict(flatten(read_parameters(folder)))
+    here = dict(flatten(as_yaml(config)))
+    for name in sorted({*here, *there}):
+        of_parts = any(f"{name}.".startswith(f"{part}.") for part in parts)
+        if of_parts and here.get(name) != there.get(name):
+            raise UserError(
+                f"{folder} holds a run of another recipe ({name} is "
+                f"{there.get(name)} there, not {here.get(name)}); "
+                "give another folder, or the recipe and the overrides of then"
+            )
+
+
+def read_parameters(folder: str) -> dict[str, Any]:
+    """Returns what ``params.yaml`` says.
+
+    Raises:
+        UserError: there is none, or it is no YAML mapping.
+    """
+    path = tf.io.gfile.join(folder, PARAMETERS)
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return dict(yaml.safe_load(file.read()))
+    except (*ERRORS, yaml.YAMLError, TypeError, ValueError) as error:
+        raise UserError(
+            f"cannot read {path} ({first_line(error)}), so it is not known of "
+            "which recipe the folder is; give another folder"
+        ) from error
+
+
+def as_yaml(config: cfg.ExperimentConfig) -> dict[str, Any]:
+    """Returns a config as ``params.yaml`` would have it."""
+    return yaml.safe_load(yaml.safe_dump(config.as_dict()))
+
+
+def flatten(
+    values: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yields every value of nested mappings, with its dotted name."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def first_line(error: Exception) -> str:
+    """Returns what an error of the file system or TensorFlow says."""
+    text = getattr(error, "message", None) or configs.reason(error)
+    return str(text).splitlines()[0]

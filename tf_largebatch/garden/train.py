@@ -1,0 +1,247 @@
+"""Trains and evaluates an experiment through the Model Garden."""
+
+import contextlib
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+from official.common import distribute_utils
+from official.core import config_definitions as cfg
+from official.core import task_factory, train_utils
+
+from tf_largebatch.errors import DivergenceError, RunError, UserError
+from tf_largebatch.garden import run_folder
+from tf_largebatch.garden.controller import Controller, Runner
+from tf_largebatch.garden.trainer import Trainer
+from tf_largebatch.resnet import input as inputs
+
+MODES = (
+    "train",
+    "eval",
+    "train_and_eval",
+    "continuous_eval",
+    "train_and_post_eval",
+)
+
+
+def run(
+    config: cfg.ExperimentConfig,
+    mode: str,
+    model_dir: str,
+    strategy: tf.distribute.Strategy | None = None,
+) -> dict[str, Any]:
+    """Runs an experiment, from the beginning or from where it was stopped.
+
+    Args:
+        config: what to run.
+        mode: one of ``MODES``, which are the Model Garden's.
+        model_dir: folder of checkpoints, summaries and ``params.yaml``.
+        strategy: how to distribute; None means as the config says.
+
+    Returns:
+        The figures of the last evaluation, and the ``step`` the run is at.
+
+    Raises:
+        UserError: a setting is wrong, or the folder cannot be used.
+        RunError: it failed; a DivergenceError where the loss did.
+    """
+    config = resolve(config, mode)
+    with precision(config.runtime):
+        strategy = strategy or make_strategy(config.runtime)
+        runner = build(config, mode, model_dir, strategy)
+        data = data_of(config.task, mode)
+        with saved_when_stopped(runner.controller), explained(data):
+            figures = runner.run()
+    figures = {name: float(value) for name, value in figures.items()}
+    return {**figures, "step": runner.controller.step}
+
+
+def resolve(config: cfg.ExperimentConfig, mode: str) -> cfg.ExperimentConfig:
+    """Returns the settings with what follows from others; checks some.
+
+    Raises:
+        UserError: a setting is wrong.
+    """
+    if mode not in MODES:
+        raise UserError(
+            f"mode is {mode!r}, in --mode; give one of {', '.join(MODES)}"
+        )
+    trainer = config.trainer
+    if trainer.steps_per_loop < 1 or (
+        trainer.summary_interval % trainer.steps_per_loop
+    ):
+        raise UserError(
+            f"steps_per_loop is {trainer.steps_per_loop} and summary_interval "
+            f"{trainer.summary_interval}, in trainer; the one must be at "
+            "least 1 and divide the other"
+        )
+    if not trainer.evaluation_epochs:
+        return config
+    data = config.task.train_data
+    if not data.num_examples:
+        raise UserError(
+            "evaluation_epochs is set, in trainer, but not how many examples "
+            "an epoch has; set num_examples, in task.train_data"
+        )
+    examples = trainer.evaluation_epochs * data.num_examples
+    steps = max(1, math.ceil(examples / data.global_batch_size))
+    return config.replace(trainer={"validation_interval": steps})
+
+
+@contextlib.contextmanager
+def precision(runtime: cfg.RuntimeConfig) -> Iterator[None]:
+    """Lets layers compute in the runtime's dtype while the context lasts.
+
+    Raises:
+        UserError: it is neither float32 nor bfloat16.
+    """
+    policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+    dtype = runtime.mixed_precision_dtype or "float32"
+    if dtype not in policies:
+        raise UserError(
+            f"mixed_precision_dtype is {dtype}, in runtime; give one of "
+            f"{', '.join(policies)}"
+        )
+    before = tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy(policies[dtype])
+    try:
+        yield
+    finally:
+        tf_keras.mixed_precision.set_global_policy(before)
+
+
+def make_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
+    """Returns the strategy that the settings ask for.
+
+    Raises:
+        UserError: there is none such, or not so many devices.
+    """
+    try:
+        return distribute_utils.get_distribution_strategy(
+            distribution_strategy=runtime.distribution_strategy,
+            num_gpus=runtime.num_gpus,
+            all_reduce_alg=runtime.all_reduce_alg,
+            num_packs=runtime.num_packs,
+            tpu_address=runtime.tpu,
+        )
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise UserError(
+            f"there is no {runtime.distribution_strategy!r} to run on: "
+            f"{run_folder.first_line(error)}; change runtime"
+        ) from error
+
+
+def build(
+    config: cfg.ExperimentConfig,
+    mode: str,
+    model_dir: str,
+    strategy: tf.distribute.Strategy,
+) -> Runner:
+    """Returns what runs the experiment, its checkpoint restored.
+
+    Raises:
+        UserError: a setting is wrong, or the folder cannot be used.
+    """
+    for data in data_of(config.task, mode):
+        # Else a missing file would be noticed at the first step only.
+        inputs.open_source(data)
+    with strategy.scope():
+        task = task_factory.get_task(config.task, logging_dir=model_dir)
+        trainer = Trainer(
+            config,
+            task,
+            task.build_model(),
+            train_utils.create_optimizer(task, config),
+            train="train" in mode,
+            evaluate="eval" in mode,
+            checkpoint_exporter=train_utils.maybe_create_best_ckpt_exporter(
+                config, model_dir
+            ),
+        )
+    enter(model_dir, config, mode)
+    return Runner(
+        strategy,
+        task,
+        mode,
+        config,
+        model_dir,
+        trainer=trainer,
+        controller_cls=Controller,
+    )
+
+
+def data_of(task: Any, mode: str) -> list[inputs.DataConfig]:
+    """Returns the settings of the data that a mode reads."""
+    data = {"train": task.train_data, "eval": task.validation_data}
+    return [config for name, config in data.items() if name in mode]
+
+
+def enter(model_dir: str, config: cfg.ExperimentConfig, mode: str) -> None:
+    """Claims the folder for training, or checks what is to be evaluated.
+
+    Raises:
+        UserError: it cannot be used for that.
+    """
+    if "train" in mode:
+        run_folder.claim(model_dir, config)
+    elif run_folder.latest_checkpoint(model_dir):
+        run_folder.check(model_dir, config, run_folder.OF_THE_MODEL)
+    elif mode == "eval":
+        raise UserError(
+            f"there is no checkpoint in {model_dir}; give the --model_dir of "
+            "a run"
+        )
+
+
+@contextlib.contextmanager
+def saved_when_stopped(controller: Controller) -> Iterator[None]:
+    """Saves what was trained when Ctrl-C or SIGTERM ends the context.
+
+    Both raise between two steps, for a step is one program.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if controller.trainer is not None and controller.step:
+            controller.save_checkpoint()
+            say(
+                f"stopped; saved at step {controller.step}, and the same "
+                "command goes on from there"
+            )
+        raise
+
+
+@contextlib.contextmanager
+def explained(data: Sequence[inputs.DataConfig]) -> Iterator[None]:
+    """Turns what can go wrong in a run on that data into one line.
+
+    Raises:
+        UserError: a record of the data is broken.
+        DivergenceError: the loss is too large or not a number.
+        RunError: no memory was left.
+    """
+    try:
+        with inputs.naming_broken_records(*data):
+            yield
+    except RunError:
+        raise
+    except RuntimeError as error:
+        # By the Garden's RecoveryCondition.
+        if "The loss value is" not in str(error):
+            raise
+        raise DivergenceError(
+            f"the training diverged: {str(error).rstrip('.')}"
+        ) from error
+    except tf.errors.ResourceExhaustedError as error:
+        raise RunError(
+            "out of memory; give a smaller trainer.micro_batch_size, which "
+            "changes nothing else"
+        ) from error
+
+
+def say(text: str) -> None:
+    """Tells the person who waits."""
+    print(text, file=sys.stderr, flush=True)

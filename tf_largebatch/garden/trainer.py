@@ -1,0 +1,293 @@
+"""The Model Garden's trainer, with gradients that accumulate.
+
+A step is the same on any number of devices: the global batch is cut into
+micro-batches, each replica adds up the gradients of its own, and the sums
+meet once a step.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import orbit
+import tensorflow as tf
+from official.core import base_trainer
+
+from tf_largebatch.errors import RunError, UserError
+from tf_largebatch.garden import diagnostics
+
+Inputs = tuple[tf.Tensor, ...]
+Logs = dict[str, Any]
+REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "min": np.min,
+    "median": np.median,
+    "max": np.max,
+}
+
+
+class Trainer(base_trainer.Trainer):
+    """Trains a task with accumulation, and reports on the optimizer.
+
+    The task has, beside what the Garden asks of it, the methods ``gradients``
+    and ``end_step`` and the property ``virtual_batch_size``, as
+    :class:`tf_largebatch.resnet.task.ResNetTask` has. Its arguments are those
+    of the Garden's trainer; it is created in the scope of the strategy.
+
+    Raises:
+        UserError: the global batch cannot be cut as the config says.
+        RunError: an evaluation did not count every example once.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        task: Any,
+        model: tf.Module,
+        optimizer: Any,
+        train: bool = True,
+        evaluate: bool = True,
+        train_dataset: Any = None,
+        validation_dataset: Any = None,
+        **kwargs: Any,
+    ):
+        if hasattr(optimizer, "build"):
+            # Now, so that a checkpoint is restored to its last variable.
+            optimizer.build(model.trainable_variables)
+        # Opened here, because the base class adds lines to error messages.
+        if train:
+            self._prepare(config, task, model, optimizer)
+            train_dataset = train_dataset or OpenedLate(self._train_data)
+        if evaluate:
+            validation_dataset = validation_dataset or distribute(
+                task.build_inputs, config.task.validation_data
+            )
+        super().__init__(
+            config,
+            task,
+            model,
+            optimizer,
+            train,
+            evaluate,
+            train_dataset,
+            validation_dataset,
+            **kwargs,
+        )
+
+    def _prepare(
+        self, config: Any, task: Any, model: tf.Module, optimizer: Any
+    ) -> None:
+        """Creates what a step needs beside the model and the optimizer."""
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        self.micro_batch_size, self.micro_batches = cut(
+            config.task.train_data.global_batch_size,
+            replicas,
+            config.trainer.micro_batch_size,
+            task.virtual_batch_size,
+        )
+        variables = model.trainable_variables
+        self._sums = [
+            tf.Variable(
+                tf.zeros(variable.shape),
+                trainable=False,
+                name="gradient_sum",
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.SUM,
+            )
+            for variable in variables
+            if self.micro_batches > 1
+        ]
+        count = len(diagnostics.adapted(optimizer))
+        self._gradient_norm = same_on_all_replicas(tf.zeros([]))
+        self._trust_ratios = same_on_all_replicas(tf.zeros([count]))
+
+    def _train_data(self) -> Any:
+        """Returns the data from the example where the run stands."""
+        data = self.config.task.train_data
+        done = int(self.global_step.numpy()) * data.global_batch_size
+        return distribute(
+            self.task.build_inputs,
+            data,
+            micro_batch_size=self.micro_batch_size,
+            first_example=done,
+        )
+
+    def train_step(self, iterator: Iterator[Inputs]) -> None:
+        """Takes a step, of as many micro-batches as a replica has."""
+        options = self._runtime_options
+        if self.micro_batches == 1:
+            inputs = next(iterator)
+            self.strategy.run(self._step, (inputs,), options=options)
+            return
+        for _ in tf.range(self.micro_batches):
+            inputs = next(iterator)
+            self.strategy.run(self._accumulate, (inputs,), options=options)
+        self.strategy.run(self._apply_sums, options=options)
+
+    def _step(self, inputs: Inputs) -> None:
+        """On a replica: takes a step whole."""
+        self._apply(self._gradients(inputs))
+
+    def _accumulate(self, inputs: Inputs) -> None:
+        """On a replica: adds the gradients of a micro-batch to the sums."""
+        for total, gradient in zip(self._sums, self._gradients(inputs)):
+            total.assign_add(gradient)
+
+    def _apply_sums(self) -> None:
+        """On a replica: takes a step with the sums, and empties them."""
+        self._apply([total.read_value() for total in self._sums])
+        for total in self._sums:
+            total.assign(tf.zeros(total.shape))
+
+    def _gradients(self, inputs: Inputs) -> list[tf.Tensor]:
+        """On a replica: goes forward and backward; notes the metrics."""
+        run: Callable[..., Any] = self.task.gradients
+        runtime = self.config.runtime
+        if runtime.enable_xla and runtime.num_gpus > 0:
+            run = tf.function(run, jit_compile=True)
+        gradients, losses = run(inputs, self.model, self.train_metrics)
+        self._train_loss.update_state(losses)
+        return gradients
+
+    def _apply(self, gradients: list[tf.Tensor]) -> None:
+        """On a replica: updates everything, once a step."""
+        variables = self.model.trainable_variables
+        context = tf.distribute.get_replica_context()
+        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        self._gradient_norm.assign(tf.linalg.global_norm(gradients))
+        self._trust_ratios.assign(
+            diagnostics.trust_ratios(self.optimizer, gradients, variables)
+        )
+        self.optimizer.apply_gradients(
+            list(zip(gradients, variables)),
+            experimental_aggregate_gradients=False,
+        )
+        self.task.end_step(self.model)
+        self.global_step.assign_add(1)
+
+    def train_loop_begin(self) -> None:
+        """Starts the clock."""
+        super().train_loop_begin()
+        self._began = time.perf_counter(), int(self.global_step.numpy())
+
+    def train_loop_end(self) -> Logs:
+        """Returns the figures of the steps since ``train_loop_begin``.
+
+        Loss and accuracy are means over their examples; the others are of
+        the last step.
+        """
+        logs = super().train_loop_end()
+        logs["gradient_norm"] = self._gradient_norm.numpy()
+        ratios = self._trust_ratios.numpy()
+        if ratios.size:
+            for name, reduce in REDUCTIONS.items():
+                logs[f"trust_ratio_{name}"] = reduce(ratios)
+        penalty = diagnostics.l2_penalty(
+            self.optimizer, self.model.trainable_variables
+        )
+        if penalty is not None:
+            logs["l2_penalty"] = penalty
+        began, first = self._began
+        steps = int(self.global_step.numpy()) - first
+        images = steps * self.config.task.train_data.global_batch_size
+        # Read first, for a device may still be busy with them.
+        figures = {name: as_float(value) for name, value in logs.items()}
+        seconds = time.perf_counter() - began
+        return {**figures, "images_per_second": images / seconds}
+
+    def eval_end(self, aggregated_logs: Any = None) -> Logs:
+        """Checks that every example counted once; returns the metrics."""
+        metrics = {each.name: each for each in self.validation_metrics}
+        counted = int(metrics["examples"].result().numpy())
+        expected = self.config.task.validation_data.num_examples
+        whole = self.config.trainer.validation_steps == -1
+        if whole and counted != expected:
+            raise RunError(
+                f"the evaluation counted {counted} examples of {expected}, "
+                "which task.validation_data.num_examples says there are"
+            )
+        return super().eval_end(aggregated_logs)
+
+
+class OpenedLate:
+    """Stands for data that is opened when the first step is taken.
+
+    By then the checkpoint is restored, and the data can go on from where the
+    run was.
+
+    Args:
+        open_data: opens it.
+    """
+
+    def __init__(self, open_data: Callable[[], Any]):
+        self.open_data = open_data
+
+    def __iter__(self) -> Iterator[Inputs]:
+        return iter(self.open_data())
+
+
+def distribute(
+    build_inputs: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Returns what a function that builds datasets gives to the replicas."""
+    strategy = tf.distribute.get_strategy()
+    return orbit.utils.make_distributed_dataset(
+        strategy, build_inputs, *args, **kwargs
+    )
+
+
+def as_float(value: Any) -> float:
+    """Returns a number, a scalar tensor or a variable as a float."""
+    return float(tf.convert_to_tensor(value))
+
+
+def same_on_all_replicas(value: tf.Tensor) -> tf.Variable:
+    """Returns a variable to which every replica assigns the same."""
+    return tf.Variable(
+        value,
+        trainable=False,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
+
+
+def cut(
+    global_batch: int, replicas: int, micro_batch: int, multiple: int
+) -> tuple[int, int]:
+    """Cuts the global batch.
+
+    Args:
+        global_batch: examples a step.
+        replicas: how many share them.
+        micro_batch: examples that a replica takes at once; 0 means all.
+        multiple: the virtual batch size, which must divide that.
+
+    Returns:
+        The micro-batch, and how many of them a replica takes a step.
+
+    Raises:
+        UserError: something does not divide as it must.
+    """
+    share, rest = divmod(global_batch, replicas)
+    if rest or not share:
+        raise UserError(
+            f"global_batch_size is {global_batch}, in task.train_data, but "
+            f"there are {replicas} replicas; give a multiple of that"
+        )
+    size = micro_batch or share
+    fits = [
+        each
+        for each in range(multiple, share + 1, multiple)
+        if share % each == 0
+    ]
+    if size not in fits:
+        raise UserError(
+            f"micro_batch_size is {size}, in trainer, but must divide the "
+            f"{share} examples of a replica and be a multiple of "
+            f"virtual_batch_size, which is {multiple}; "
+            + (
+                f"give one of {', '.join(map(str, fits))}"
+                if fits
+                else "change one of the three"
+            )
+        )
+    return size, share // size
