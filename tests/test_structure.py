@@ -17,8 +17,8 @@ PACKAGE = ROOT / "tf_largebatch"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 OWN_FILES = [
     path
-    for folder in (PACKAGE, ROOT / "tests", ROOT / "tools")
-    for path in sorted(folder.rglob("*.py"))
+    for folder in ("tf_largebatch", "benchmarks", "tests", "tools")
+    for path in sorted((ROOT / folder).rglob("*.py"))
 ] + [ROOT / "setup.py"]
 
 # A part of the package imports from its own line or from lines below it; two
