@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import shlex
 
 import pytest
 import yaml
@@ -28,7 +29,8 @@ def test_its_commands_parse():
     for name, flags in commands:
         assert name in program.COMMANDS
         module = program.importlib.import_module(f"tf_largebatch.cli.{name}")
-        wanted = [flag for flag in flags.split() if flag != "--help"]
+        wanted = [flag for flag in shlex.split(flags) if flag != "--help"]
+        wanted = program.name_argument(module, wanted)
         program.parse(name, module.FLAGS, wanted)
 
 
