@@ -8,10 +8,9 @@ example:
   tf-largebatch export --checkpoint=runs/b --export_dir=runs/b/exported
 """
 
-import os
-
 from absl import flags
 
+from tf_largebatch.cli.train import hush
 from tf_largebatch.errors import UserError
 
 EXTRA = "garden"
@@ -44,7 +43,7 @@ def main() -> int:
     for flag in (CHECKPOINT, EXPORT_DIR):
         if not flag.value:
             raise UserError(f"give --{flag.name}=...; see export --help")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    hush()
     from tf_largebatch.garden import export, settings
 
     checkpoint = export.find(CHECKPOINT.value)

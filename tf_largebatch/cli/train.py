@@ -67,7 +67,7 @@ def main() -> int:
     """Runs the experiment that the flags describe."""
     if not MODEL_DIR.value:
         raise UserError("give --model_dir=FOLDER, which the run is to be in")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    hush()
     from tf_largebatch.garden import settings, train
 
     config = settings.collect(
@@ -82,6 +82,14 @@ def main() -> int:
         figures = train.run(config, MODE.value, MODEL_DIR.value)
     print(describe(figures))
     return 0
+
+
+def hush() -> None:
+    """Imports TensorFlow; keeps it from telling what is of no use here."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    tf.get_logger().setLevel("ERROR")
 
 
 def describe(figures: Mapping[str, float]) -> str:

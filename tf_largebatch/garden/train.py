@@ -3,7 +3,7 @@
 import contextlib
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -52,7 +52,7 @@ def run(
     with precision(config.runtime):
         strategy = strategy or make_strategy(config.runtime)
         runner = build(config, mode, model_dir, strategy)
-        data = data_of(config.task, mode)
+        data = data_of(config.task, mode).values()
         with saved_when_stopped(runner.controller), explained(data):
             figures = runner.run()
     figures = {name: float(value) for name, value in figures.items()}
@@ -145,11 +145,9 @@ def build(
     Raises:
         UserError: a setting is wrong, or the folder cannot be used.
     """
-    for data in data_of(config.task, mode):
-        # Else a missing file would be noticed at the first step only.
-        inputs.open_source(data)
     with strategy.scope():
         task = task_factory.get_task(config.task, logging_dir=model_dir)
+        find_data(config.task, mode)
         trainer = Trainer(
             config,
             task,
@@ -173,10 +171,25 @@ def build(
     )
 
 
-def data_of(task: Any, mode: str) -> list[inputs.DataConfig]:
-    """Returns the settings of the data that a mode reads."""
-    data = {"train": task.train_data, "eval": task.validation_data}
-    return [config for name, config in data.items() if name in mode]
+def data_of(task: Any, mode: str) -> dict[str, inputs.DataConfig]:
+    """Returns the settings of the data that a mode reads, by their name."""
+    read = {"train_data": "train", "validation_data": "eval"}
+    return {
+        name: getattr(task, name) for name, word in read.items() if word in mode
+    }
+
+
+def find_data(task: Any, mode: str) -> None:
+    """Looks whether the data is there, before anything is built.
+
+    Raises:
+        UserError: it is not.
+    """
+    for name, data in data_of(task, mode).items():
+        try:
+            inputs.open_source(data)
+        except UserError as error:
+            raise UserError(f"task.{name}: {error}") from error
 
 
 def enter(model_dir: str, config: cfg.ExperimentConfig, mode: str) -> None:
@@ -215,7 +228,7 @@ def saved_when_stopped(controller: Controller) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def explained(data: Sequence[inputs.DataConfig]) -> Iterator[None]:
+def explained(data: Iterable[inputs.DataConfig]) -> Iterator[None]:
     """Turns what can go wrong in a run on that data into one line.
 
     Raises:

@@ -142,8 +142,8 @@ class Trainer(base_trainer.Trainer):
     def _gradients(self, inputs: Inputs) -> list[tf.Tensor]:
         """On a replica: goes forward and backward; notes the metrics."""
         run: Callable[..., Any] = self.task.gradients
-        runtime = self.config.runtime
-        if runtime.enable_xla and runtime.num_gpus > 0:
+        on_tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
+        if self.config.runtime.enable_xla and not on_tpu:
             run = tf.function(run, jit_compile=True)
         gradients, losses = run(inputs, self.model, self.train_metrics)
         self._train_loss.update_state(losses)

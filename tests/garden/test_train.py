@@ -1,0 +1,267 @@
+"""Runs through the Model Garden: trained, stopped, resumed, misused."""
+
+import json
+import shutil
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from tf_largebatch.errors import DivergenceError, RunError, UserError
+from tf_largebatch.garden import recipes, run_folder, train
+from tf_largebatch.garden.trainer import Trainer
+
+NESTEROV, LARS = "resnet50/nesterov_b_32k", "resnet50/lars_32k"
+ADAM, LAMB = "resnet50/table4/adam_1e-8", "resnet50/table4/lamb"
+OTHERS = [x for x in recipes.names() if x not in (NESTEROV, LARS, ADAM, LAMB)]
+
+
+def state(folder, step):
+    """Returns all that a checkpoint holds, by name."""
+    reader = tf.train.load_checkpoint(str(folder / f"ckpt-{step}"))
+    names = reader.get_variable_to_shape_map()
+    return {
+        name: reader.get_tensor(name)
+        for name in names
+        if not name.startswith(("_CHECKPOINTABLE", "save_counter"))
+    }
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, name)
+
+
+def stopped_at(step, folder, copy):
+    """Makes a folder as it was when that step was saved."""
+    copy.mkdir()
+    for path in [*folder.glob(f"ckpt-{step}.*"), folder / "params.yaml"]:
+        shutil.copy(path, copy)
+    tf.compat.v1.train.update_checkpoint_state(
+        str(copy), str(copy / f"ckpt-{step}")
+    )
+    return copy
+
+
+@pytest.mark.parametrize(
+    "name, mode",
+    [
+        (NESTEROV, "train"),
+        (LARS, "train_and_post_eval"),
+        (ADAM, "train_and_eval"),
+        (LAMB, "train"),
+        *(pytest.param(x, "train", marks=pytest.mark.slow) for x in OTHERS),
+    ],
+)
+def test_a_run_that_goes_on_ends_where_it_would_have_ended(
+    name, mode, trained, small, tmp_path
+):
+    folder = trained(name)
+    first, last = state(folder, 1), state(folder, 4)
+    moved = [np.any(first[key] != last[key]) for key in last]
+    assert np.mean(moved) > 0.5
+
+    copy = stopped_at(2, folder, tmp_path / "copy")
+    figures = train.run(small(name), mode, str(copy))
+    assert_same(state(copy, 4), last)
+    expected = json.loads((folder / "figures.json").read_text())
+    assert figures == ({"step": 4} if mode == "train" else expected)
+
+
+def test_loops_that_are_one_program_change_nothing(trained, small, tmp_path):
+    config = small(
+        LARS,
+        trainer={
+            "train_tf_while_loop": True,
+            "steps_per_loop": 4,
+            "summary_interval": 4,
+            "checkpoint_interval": 4,
+        },
+    )
+    train.run(config, "train", str(tmp_path))
+    assert_same(state(tmp_path, 4), state(trained(LARS), 4))
+
+
+@pytest.mark.slow
+def test_xla_computes_the_same(trained, small, tmp_path):
+    config = small(LARS, runtime={"enable_xla": True})
+    train.run(config, "train", str(tmp_path))
+    found, expected = (
+        summaries(folder / "train") for folder in (tmp_path, trained(LARS))
+    )
+    for name in ("training_loss", "gradient_norm"):
+        for step in (1, 2):
+            assert found[name][step] == pytest.approx(
+                expected[name][step], rel=1e-5
+            )
+
+
+def summaries(folder):
+    """Returns the figures that TensorBoard shows: by name, then by step."""
+    found = {}
+    for path in sorted(folder.glob("events*")):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                number = float(tf.make_ndarray(value.tensor))
+                found.setdefault(value.tag, {})[event.step] = number
+    return found
+
+
+def test_summaries_have_what_the_optimizer_did(trained):
+    found = summaries(trained(LARS) / "train")
+    ratios = [f"trust_ratio_{name}" for name in ("min", "median", "max")]
+    assert set(found) == {
+        *("training_loss", "accuracy", "learning_rate", "gradient_norm"),
+        *("l2_penalty", "images_per_second", "steps_per_second", *ratios),
+    }
+    for step, rate in enumerate(recipes.load(LARS).rates()[:4], 1):
+        assert found["learning_rate"][step] == pytest.approx(rate, rel=3e-7)
+        low, middle, high = (found[name][step] for name in ratios)
+        assert 0 < low <= middle <= high and low < high
+        assert found["gradient_norm"][step] > 0
+        # Orbit's clock also runs while it saves.
+        per_step = found["images_per_second"][step] / 16
+        assert per_step > 0.99 * found["steps_per_second"][step] > 0
+    assert set(summaries(trained(NESTEROV) / "train")).isdisjoint(ratios)
+
+
+def test_the_penalty_is_of_the_weights_at_the_end(trained):
+    found = summaries(trained(NESTEROV) / "train")["l2_penalty"][4]
+    kernels = [
+        np.sum(value.astype("float64") ** 2)
+        for name, value in state(trained(NESTEROV), 4).items()
+        if name.startswith("model/") and value.ndim > 1
+    ]
+    assert len(kernels) == 21
+    assert found == pytest.approx(5.8e-5 / 2 * sum(kernels), rel=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["eval", "continuous_eval"])
+def test_evaluation_alone_gives_the_figures_of_training(mode, trained, small):
+    folder = trained(NESTEROV)
+    before = sorted(folder.iterdir())
+    config = small(trainer={"continuous_eval_timeout": 1})
+    config.task.train_data.input_path = ""  # Not needed.
+    figures = train.run(config, mode, str(folder))
+    assert figures == json.loads((folder / "figures.json").read_text())
+    assert figures["step"] == 4 and figures["examples"] == 50
+    assert sorted(folder.iterdir()) == before
+
+
+def test_bfloat16_is_of_the_activations_alone(trained):
+    dtypes = {value.dtype.name for value in state(trained(ADAM), 4).values()}
+    assert dtypes == {"float32", "int64"}
+    assert tf_keras.mixed_precision.global_policy().name == "float32"
+
+
+def test_layers_compute_in_bfloat16(small):
+    with train.precision(small().runtime):
+        assert tf_keras.layers.Dense(1).compute_dtype == "float32"
+    runtime = small(runtime={"mixed_precision_dtype": "bfloat16"}).runtime
+    with train.precision(runtime):
+        layer = tf_keras.layers.Dense(1)
+    assert layer.compute_dtype == "bfloat16"
+    assert layer.variable_dtype == "float32"
+
+
+def test_a_run_that_diverges_says_so_and_saves_no_ruin(small, tmp_path):
+    rate = {"constant": {"learning_rate": 1e38}, "type": "constant"}
+    config = small(trainer={"optimizer_config": {"learning_rate": rate}})
+    with pytest.raises(DivergenceError, match="diverged.* NaN") as error:
+        train.run(config, "train", str(tmp_path))
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("ckpt-4.*"))
+
+
+def test_a_broken_picture_is_named(pictures, trained, small, tmp_path):
+    path = tmp_path / "validation-0"
+    records = [
+        record.numpy()
+        for record in tf.data.TFRecordDataset(str(pictures / path.name))
+    ]
+    records[7] = records[7].replace(b"JFIF", b"....").replace(b"\xff", b"\0")
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for record in records:
+            file.write(record)
+    data = {"input_path": str(path), "num_examples": len(records)}
+    config = small(task={"validation_data": data})
+    with pytest.raises(UserError, match=f"{path}, record 7 ") as error:
+        train.run(config, "eval", str(trained(NESTEROV)))
+    assert "\n" not in str(error.value)
+
+
+def test_an_evaluation_that_loses_an_example_fails():
+    examples = tf_keras.metrics.Sum("examples")
+    examples.update_state(9.0)
+    data = types.SimpleNamespace(num_examples=10)
+    trainer = types.SimpleNamespace(
+        validation_metrics=[examples],
+        config=types.SimpleNamespace(
+            task=types.SimpleNamespace(validation_data=data),
+            trainer=types.SimpleNamespace(validation_steps=-1),
+        ),
+    )
+    with pytest.raises(RunError, match="counted 9 examples of 10"):
+        Trainer.eval_end(trainer)
+
+
+@pytest.mark.parametrize(
+    "epochs, batch, expected", [(4, 32768, 157), (4, 65536, 79), (0.5, 96, 1)]
+)
+def test_evaluations_can_be_so_many_epochs_apart(
+    epochs, batch, expected, small
+):
+    config = small(
+        trainer={"evaluation_epochs": epochs},
+        task={
+            "train_data": {
+                "global_batch_size": batch,
+                "num_examples": 1_281_167 if batch > 96 else 96,
+            }
+        },
+    )
+    resolved = train.resolve(config, "train_and_eval")
+    assert resolved.trainer.validation_interval == expected
+    assert train.resolve(small(), "eval").trainer.validation_interval == 4
+
+
+def test_another_recipes_folder_is_left_alone(trained, small):
+    folder = trained(LARS)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    with pytest.raises(UserError, match=f"{folder} holds a run of another"):
+        train.run(small(NESTEROV), "train", str(folder))
+    config = small(LARS)
+    config.task.model.backbone.gamma_0 = 0.5
+    for mode in ("eval", "train"):
+        with pytest.raises(UserError, match="gamma_0 is 0.0 there, not 0.5"):
+            train.run(config, mode, str(folder))
+    assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trainer": {"micro_batch_size": 16, "max_to_keep": 2}},
+        {"task": {"validation_data": {"global_batch_size": 3}}},
+    ],
+)
+def test_what_does_not_make_a_recipe_may_change(change, trained, small):
+    run_folder.check(
+        str(trained(LARS)), small(LARS, **change), run_folder.OF_THE_RUN
+    )
+
+
+def test_a_folder_without_its_settings_is_no_run(trained, small, tmp_path):
+    copy = stopped_at(2, trained(LARS), tmp_path / "copy")
+    for content in (None, "task: [", "7"):
+        (copy / "params.yaml").unlink()
+        if content:
+            (copy / "params.yaml").write_text(content)
+        with pytest.raises(UserError, match="cannot read .*params.yaml") as e:
+            run_folder.claim(str(copy), small(LARS))
+        assert "\n" not in str(e.value)
+        (copy / "params.yaml").write_text(content or "")
