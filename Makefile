@@ -59,8 +59,9 @@ lint: .venv/.dev
 # A Python named by hand replaces the .venv of another.
 ifneq "$(PYTHON)" ""
 VERSION := -c "import sys; print(sys.hexversion >> 16)"
-ifneq "$(shell "$(PYTHON)" $(VERSION) 2>&1)" \
-      "$(shell $(BIN)/python $(VERSION) 2>&1)"
+WANTED := $(shell "$(PYTHON)" $(VERSION) 2>&1)
+FOUND := $(shell $(BIN)/python $(VERSION) 2>&1)
+ifneq "$(WANTED)" "$(FOUND)"
 .venv/.study .venv/.dev: always
 endif
 endif

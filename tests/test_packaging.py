@@ -177,6 +177,18 @@ def test_no_suitable_python_is_one_line(tmp_path, given):
     assert "make PYTHON=/path/to/python3.12 test" in found.stderr
 
 
+@pytest.mark.parametrize("given", [[], [f"PYTHON={sys.executable}"]])
+def test_make_can_be_given_a_python(given):
+    command = ["make", "--dry-run", "--always-make", "setup", *given]
+    # Not as a part of the make that may be running the tests.
+    own = {k: v for k, v in os.environ.items() if not k.startswith("M")}
+    run = subprocess.run(
+        command, cwd=ROOT, env=own, capture_output=True, text=True
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "tools/install.py dev" in run.stdout
+
+
 def test_progress_of_an_installation():
     path = ROOT / "tools" / "install.py"
     spec = importlib.util.spec_from_file_location("install", path)
