@@ -24,8 +24,9 @@ from official.core import config_definitions as cfg
 from official.core import input_reader
 from official.vision.dataloaders import classification_input
 
+from tf_largebatch import records
 from tf_largebatch.resnet import input as inputs
-from tf_largebatch.resnet import pictures, records
+from tf_largebatch.resnet import pictures, sources
 
 BATCH = 64
 WARMUP = 4
@@ -82,7 +83,7 @@ def record(
 
 def describe(pattern: str) -> None:
     """Prints what is read."""
-    source = records.open_files(pattern)
+    source = sources.open_files(pattern)
     sample = records.read(source.pieces).take(RECORDS)
     jpegs = [source.parse(each)[0] for each in sample]
     shapes = [tf.io.extract_jpeg_shape(each).numpy() for each in jpegs]

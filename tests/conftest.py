@@ -3,10 +3,15 @@
 At the end it is said how many tests were left out, and what runs them.
 """
 
+import contextlib
 import os
 import pathlib
+import pwd
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -45,12 +50,14 @@ def run_script(tmp_path_factory):
 
     It returns the arrays that the script saves where it is told to.
     """
+    folder = pathlib.Path(__file__).parent
 
     def run(script, **environment):
         output = tmp_path_factory.mktemp("script") / "arrays.npz"
         finished = subprocess.run(
-            [sys.executable, pathlib.Path(__file__).parent / script, output],
-            env={**os.environ, **environment},
+            [sys.executable, folder / script, output],
+            # For what the scripts share.
+            env={**os.environ, "PYTHONPATH": str(folder), **environment},
             capture_output=True,
             text=True,
         )
@@ -59,3 +66,58 @@ def run_script(tmp_path_factory):
             return dict(arrays)
 
     return run
+
+
+def postgresql_program(name):
+    """Returns where one of PostgreSQL's programs is, or None."""
+    debian = sorted(pathlib.Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return shutil.which(name) or (str(debian[-1]) if debian else None)
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """The URL of a PostgreSQL server of the tests' own, on loopback.
+
+    Its password has all that makes passwords in a URL difficult.
+    """
+    initdb, pg_ctl = map(postgresql_program, ("initdb", "pg_ctl"))
+    if not initdb or not pg_ctl:
+        pytest.skip("PostgreSQL's programs are not installed (postgresql)")
+    # It refuses to run as root, and must be able to reach its folder.
+    user = {"user": "postgres", "group": "postgres"} if not os.getuid() else {}
+    if user and "postgres" not in [entry.pw_name for entry in pwd.getpwall()]:
+        pytest.skip("PostgreSQL does not run as root, nor is there a postgres")
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        password = pathlib.Path(folder, "password")
+        password.write_text("p@ss/w:rd %")
+        if user:
+            for path in (folder, password):
+                shutil.chown(path, "postgres", "postgres")
+
+        def call(*command):
+            subprocess.run(
+                command,
+                check=True,
+                cwd=folder,
+                stdout=subprocess.DEVNULL,
+                **user,
+            )
+
+        data = f"{folder}/data"
+        call(
+            *(initdb, "--pgdata", data, "--username=me", "--no-sync"),
+            *("--auth=scram-sha-256", f"--pwfile={password}"),
+        )
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+        options = f"-c fsync=off -h 127.0.0.1 -p {port} -k {folder}"
+        call(
+            *(pg_ctl, "start", "--wait", "--pgdata", data),
+            *("--log", f"{folder}/log", "--options", options),
+        )
+        stack.callback(
+            call, pg_ctl, "stop", "--mode=immediate", "--pgdata", data
+        )
+        yield f"postgresql://me:p%40ss%2Fw%3Ard%20%25@127.0.0.1:{port}/postgres"

@@ -28,6 +28,7 @@ LAYERS = (
     {"study", "garden", "tpu"},
     {"workloads"},
     {"resnet", "bert"},
+    {"records", "experiments"},
     {"keras", "tf_keras"},
     {"optimizers"},
     {"rules", "schedules", "variables"},
@@ -157,7 +158,7 @@ def test_the_families_do_not_know_each_other(family, other):
 
 @each_module
 def test_only_the_model_gardens_parts_import_it(path):
-    parts = ("resnet", "bert", "garden", "tpu")
+    parts = ("resnet", "bert", "records", "experiments", "garden", "tpu")
     if part_of(path) not in parts and path != PLUG_IN:
         names = imports(ast.walk(tree(path)))
         assert "official" not in {name[0] for name in names}

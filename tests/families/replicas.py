@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from strategies import make_devices, strategy_for
 
 import tf_largebatch.keras
 import tf_largebatch.tf_keras
@@ -36,10 +37,7 @@ CLIPPED = {"global_clipnorm": 0.5}
 
 
 def main(output: str) -> None:
-    devices = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(
-        devices[0], [tf.config.LogicalDeviceConfiguration()] * max(DEVICES)
-    )
+    make_devices(max(DEVICES))
     arrays = {}
     for family_name, family in FAMILIES.items():
         for count in DEVICES:
@@ -62,17 +60,6 @@ def cases(
     )
     yield "clipped", with_function
     yield "fit", fit(family, strategy, "HeavyBall", **CLIPPED)
-
-
-def strategy_for(devices: int) -> tf.distribute.Strategy:
-    """Returns a strategy of so many devices, none for one device."""
-    if devices == 1:
-        return tf.distribute.get_strategy()
-    # Collective operations admit one group of devices in a process.
-    return tf.distribute.MirroredStrategy(
-        [f"CPU:{number}" for number in range(devices)],
-        cross_device_ops=tf.distribute.ReductionToOneDevice(),
-    )
 
 
 def create(family: Any, name: str, **arguments: Any) -> Any:

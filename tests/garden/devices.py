@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from official.core import task_factory
+from strategies import make_devices, strategy_for
 
 from tf_largebatch.garden import recipes
 from tf_largebatch.garden.trainer import Trainer
@@ -40,10 +41,7 @@ def main(output: str) -> None:
     tf.config.optimizer.set_experimental_options(
         {"disable_meta_optimizer": True}
     )
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0],
-        [tf.config.LogicalDeviceConfiguration()] * 4,
-    )
+    make_devices(4)
     arrays = {}
     for replicas, micro_batches in WAYS:
         for key, value in train(replicas, micro_batches):
@@ -56,16 +54,6 @@ def main(output: str) -> None:
 
 def schedule(peak: float) -> PiecewisePolynomial:
     return PiecewisePolynomial(peak, 2 * STEPS, 2, initial=0.2 * peak)
-
-
-def strategy_for(replicas: int) -> tf.distribute.Strategy:
-    if replicas == 1:
-        return tf.distribute.OneDeviceStrategy("CPU:0")
-    # Collective operations admit one group of devices in a process.
-    return tf.distribute.MirroredStrategy(
-        [f"CPU:{number}" for number in range(replicas)],
-        cross_device_ops=tf.distribute.ReductionToOneDevice(),
-    )
 
 
 def settings(**task: Any) -> Any:

@@ -15,6 +15,7 @@ class Counting(orbit.AbstractTrainer, orbit.AbstractEvaluator):
     def __init__(self, target, step):
         trainer = types.SimpleNamespace(target_accuracy=target)
         self.config = types.SimpleNamespace(trainer=trainer)
+        self.task = types.SimpleNamespace(accuracy="accuracy")
         self.global_step = tf.Variable(step, dtype=tf.int64)
         self.evaluated = []
 

@@ -10,10 +10,11 @@ import tensorflow as tf
 import yaml
 from official.core import task_factory
 
+from tf_largebatch import records
 from tf_largebatch.errors import UserError
 from tf_largebatch.garden import evaluate, export, settings
 from tf_largebatch.resnet import input as inputs
-from tf_largebatch.resnet import records
+from tf_largebatch.resnet import sources
 
 NESTEROV = "resnet50/nesterov_b_32k"
 
@@ -34,7 +35,7 @@ def signatures(exported):
 @pytest.fixture(scope="module")
 def jpegs(pictures):
     """Pictures of many sizes."""
-    source = records.open_files(f"{pictures}/validation-*")
+    source = sources.open_files(f"{pictures}/validation-*")
     stored = records.read(source.pieces).map(source.parse)
     return [encoded for encoded, _ in stored.take(9).as_numpy_iterator()]
 
@@ -112,7 +113,7 @@ def test_missing_pictures_are_noticed(exported, tmp_path):
     settings = yaml.safe_load((copy / "params.yaml").read_text())
     settings["task"]["validation_data"]["num_examples"] = 51
     (copy / "params.yaml").write_text(yaml.safe_dump(settings))
-    with pytest.raises(UserError, match="50 examples, not 51"):
+    with pytest.raises(UserError, match="50 examples, not num_examples = 51"):
         evaluate.evaluate(str(copy))
 
 

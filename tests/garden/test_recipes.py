@@ -1,4 +1,4 @@
-"""The recipes against the paper's tables, which are entered here anew."""
+"""ResNet's recipes against the paper's tables, which are entered anew."""
 
 import re
 import shlex
@@ -20,7 +20,7 @@ from tf_largebatch.resnet import backbone, experiment
 from tf_largebatch.study import spaces
 from tf_largebatch.tf_keras import model_garden
 
-NAMES = recipes.names()
+NAMES = [name for name in recipes.names() if name.startswith("resnet50/")]
 
 # Section 2 and table 1. The published pipeline's warmup and decay length are
 # those of its program; the paper prints the former as 706.
@@ -131,7 +131,8 @@ LARS_72 = {
     "warmup_steps": 25 * 1281167 // 32768,
     "decay_steps": 2007,  # As its log has it.
     "epsilon": 1e-5,
-    "variant": "timm",
+    "variant": "contrib_old",
+    "l2_in_the_loss": 1e-4,
     "virtual_batch_size": 128,
     "area_range": [0.08, 1.0],
     "aspect_ratio_range": [3 / 4, 4 / 3],
@@ -222,6 +223,7 @@ def resolved(name):
         "cosine_warmup": schedule.get("warmup_steps"),
         "cosine_final": schedule.get("final"),
         "label_smoothing": task.losses.label_smoothing,
+        "l2_in_the_loss": task.losses.l2_weight_decay,
         "gamma_0": norm.gamma_0,
         "norm_epsilon": norm.epsilon,
         "norm_momentum": norm.momentum,
@@ -263,6 +265,13 @@ def test_no_recipe_and_no_row_of_table_4_is_left_out():
     assert {f"resnet50/{name}" for name in ROWS} == set(NAMES)
     of_table_4 = [name for name in EXPECTED if name.startswith("table4/")]
     assert len(of_table_4) == 8
+
+
+def test_one_recipe_alone_has_its_decay_in_the_loss():
+    found = {
+        name for name in ROWS if resolved(f"resnet50/{name}")["l2_in_the_loss"]
+    }
+    assert found == {"mlperf/lars_32k_72_epochs"}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -374,10 +383,10 @@ def test_biases_and_norms_are_treated_as_the_row_says(name, variables):
 
 
 @each_recipe
-def test_it_sets_no_l2_beside_the_optimizers(name):
-    assert recipes.experiment_config(name).task.losses.l2_weight_decay == 0
-    values = recipes.load(name).values
-    assert set(values["task"]["losses"]) == {"label_smoothing"}
+def test_its_loss_and_its_optimizer_do_not_both_decay(name):
+    config = recipes.experiment_config(name)
+    optimizer = model_garden.build_optimizer(config.trainer.optimizer_config)
+    task_factory.get_task(config.task).check_optimizer(optimizer)
 
 
 @each_recipe
@@ -498,6 +507,9 @@ def test_a_point_of_another_space_is_refused():
         ("resnet50/lars_32", "did you mean resnet50/lars_32k?"),
         ("nesterov_b_32k", "did you mean resnet50/nesterov_b_32k?"),
         ("resnet50/table4/lam", "did you mean resnet50/table4/lamb?"),
+        ("resnet50//lars_32k", "did you mean resnet50/lars_32k?"),
+        ("bert_base/adam_32k", "folder, such as bert_base/adam_32k/phase1"),
+        ("bert_base/adam_32k/../adam_32k/squad", "there is no recipe"),
         ("vgg", "`tf-largebatch recipes` lists them"),
         ("", "`tf-largebatch recipes` lists them"),
         ("../official_configs/resnet50/lars_32k", "there is no recipe"),
@@ -514,6 +526,22 @@ def test_an_unknown_experiment_is_answered_with_the_nearest():
         recipes.experiment("largebatch/resnet_imagenet")
 
 
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """A function that changes recipes in a copy of them all."""
+    shutil.copytree(configs.root(), tmp_path / "official_configs")
+    monkeypatch.setattr(configs, "PACKAGE", tmp_path)
+
+    def change(name, line, new):
+        path = tmp_path / "official_configs" / f"{name}.yaml"
+        text = path.read_text()
+        assert line in text
+        path.write_text(text.replace(line, new, 1))
+        return path
+
+    return change
+
+
 @pytest.mark.parametrize(
     "line, new, words",
     [
@@ -522,18 +550,80 @@ def test_an_unknown_experiment_is_answered_with_the_nearest():
         ("# status:", "# status: [", "in the header of"),
         ("# expected:", "# row: twice\n# expected:", "given twice"),
         ("# row:", "\n# row:", "is missing"),
+        ("# experiment:", "# base:", "there is no recipe 'largebatch/"),
+        ("# status:", "# base: [1, 2]\n# status:", "no recipe [1, 2]"),
     ],
 )
 def test_a_broken_header_is_one_line_that_names_the_file(
-    line, new, words, tmp_path, monkeypatch
+    line, new, words, written
 ):
-    shutil.copytree(configs.root(), tmp_path / "official_configs")
-    path = tmp_path / "official_configs" / "resnet50" / "lars_32k.yaml"
-    text = path.read_text().replace(line, new, 1)
-    path.write_text(text)
-    monkeypatch.setattr(configs, "PACKAGE", tmp_path)
+    path = written("resnet50/lars_32k", line, new)
     with pytest.raises(UserError) as caught:
         recipes.load("resnet50/lars_32k")
     message = str(caught.value)
     assert words in message and str(path) in message
     assert "\n" not in message
+
+
+def test_a_recipe_takes_from_its_base_what_it_does_not_say(written):
+    header = "# row: new\n# expected: unknown\n# command: none\n"
+    base = header + "# base: resnet50/lars_32k\n# own: all\n"
+    path = written("resnet50/nesterov_a_32k", "#", "#")
+    path.write_text(base + "task: {model: {backbone: {gamma_0: 0.5}}}\n")
+    written("resnet50/nesterov_b_32k", "#", "#").write_text(
+        base.replace("lars_32k", "nesterov_a_32k")
+        + "trainer: {train_steps: 7, optimizer_config: {optimizer: "
+        "{type: largebatch_adam, largebatch_adam: {beta_2: 0.99}}}}\n"
+    )
+    lars, nesterov, adam = (
+        recipes.load(f"resnet50/{name}_32k")
+        for name in ("lars", "nesterov_a", "nesterov_b")
+    )
+    assert adam.base == nesterov.name and nesterov.base == lars.name
+    assert (adam.row, adam.notes) == ("new", {"own": "all"})
+    assert (adam.status, adam.experiment) == (lars.status, lars.experiment)
+    assert (adam.steps, adam.batch) == (7, 32768)
+    assert nesterov.values["task"]["model"]["backbone"] == {
+        **lars.values["task"]["model"]["backbone"],
+        "gamma_0": 0.5,
+    }
+    assert adam.values["task"] == nesterov.values["task"]
+    # Of the optimizer that was there before nothing is left.
+    assert adam.values["trainer"]["optimizer_config"] == {
+        "optimizer": {
+            "type": "largebatch_adam",
+            "largebatch_adam": {"beta_2": 0.99},
+        },
+        "learning_rate": lars.values["trainer"]["optimizer_config"][
+            "learning_rate"
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    "bases, words",
+    [
+        ({"lars": "lars"}, "lars_32k is its own base by way of resnet50/lars"),
+        (
+            {"lars": "nesterov_a", "nesterov_a": "nesterov_b"}
+            | {"nesterov_b": "lars"},
+            "by way of resnet50/lars_32k and resnet50/nesterov_a_32k and "
+            "resnet50/nesterov_b_32k, the base in the header of",
+        ),
+        ({"lars": "lasr"}, "no recipe 'resnet50/lasr_32k', the base in the"),
+    ],
+)
+def test_a_wrong_base_is_one_line(bases, words, written):
+    for name, base in bases.items():
+        new = f"# base: resnet50/{base}_32k\n# row:"
+        path = written(f"resnet50/{name}_32k", "# row:", new)
+    with pytest.raises(UserError, match=re.escape(words)) as caught:
+        recipes.load("resnet50/lars_32k")
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["row", "expected", "command"])
+def test_what_a_recipe_with_a_base_must_say_itself(field, written):
+    written("bert_tiny/lamb_32k/squad", f"# {field}:", "# own:")
+    with pytest.raises(UserError, match=f"'{field}' is missing|given twice"):
+        recipes.load("bert_tiny/lamb_32k/squad")

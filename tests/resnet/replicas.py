@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from strategies import make_devices, strategy_for
 
 from tf_largebatch.resnet import ghost_batch_norm
 
@@ -22,10 +23,7 @@ WAYS = [(1, 3), (2, 0), (2, 3)]
 
 
 def main(output: str) -> None:
-    devices = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(
-        devices[0], [tf.config.LogicalDeviceConfiguration()] * 2
-    )
+    make_devices(2)
     arrays = {"images": images()}
     for replicas, micro_batches in WAYS:
         for name, value in train(replicas, micro_batches).items():
@@ -86,17 +84,6 @@ def saved(
         with strategy.scope():
             tf.saved_model.save(model, folder)
         return tf.saved_model.load(folder)
-
-
-def strategy_for(devices: int) -> tf.distribute.Strategy:
-    """Returns a strategy of so many devices, none for one device."""
-    if devices == 1:
-        return tf.distribute.get_strategy()
-    # Collective operations admit one group of devices in a process.
-    return tf.distribute.MirroredStrategy(
-        [f"CPU:{number}" for number in range(devices)],
-        cross_device_ops=tf.distribute.ReductionToOneDevice(),
-    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from official.modeling import hyperparams
 from official.vision.dataloaders import classification_input
 from PIL import Image
 
+from tf_largebatch import records
 from tf_largebatch.errors import UserError
 from tf_largebatch.resnet import input as inputs
 
@@ -686,7 +687,10 @@ def test_the_config_is_plain_yaml_and_comes_back(tmp_path):
 
 
 def test_every_field_is_documented():
-    words = inputs.DataConfig.__doc__.split("Attributes:")[1]
+    words = "".join(
+        each.__doc__.split("Attributes:")[1]
+        for each in (inputs.DataConfig, records.DataConfig)
+    )
     for field in dataclasses.fields(inputs.DataConfig):
         assert f"\n        {field.name}: " in words
 

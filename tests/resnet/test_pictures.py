@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_largebatch import records
 from tf_largebatch.errors import UserError
-from tf_largebatch.resnet import pictures, records
+from tf_largebatch.resnet import pictures, sources
 
 SMALL = {"train": (48, 3), "validation": (16, 2)}
 KEYS = {
@@ -35,7 +36,7 @@ def examples(folder):
     """All records, by split."""
     found = {}
     for split in SMALL:
-        source = records.open_files(f"{folder}/{split}-*")
+        source = sources.open_files(f"{folder}/{split}-*")
         found[split] = [
             tf.io.parse_single_example(serialized, KEYS)
             for serialized in records.read(source.pieces)
@@ -73,7 +74,7 @@ def test_every_photograph_gives_as_many_pictures(examples, split, of_each):
 
 def test_each_file_has_several_labels_mixed(folder):
     for path in folder.iterdir():
-        (classes,) = records.check(records.open_files(str(path)))
+        (classes,) = sources.check(sources.open_files(str(path)))
         assert len(set(classes)) >= 4
         assert classes.tolist() != sorted(classes)
 

@@ -7,7 +7,7 @@ from official.core import base_trainer, exp_factory, task_factory
 
 from tf_largebatch.errors import UserError
 from tf_largebatch.resnet import experiment, task
-from tf_largebatch.tf_keras import Nesterov, model_garden
+from tf_largebatch.tf_keras import LARS, Adam, Nesterov, model_garden
 
 SIZE = 8
 CLASSES = 6
@@ -116,6 +116,49 @@ def test_gradients_are_of_the_sum_over_the_global_batch(small, batch):
     assert accuracy.name == "accuracy" and accuracy.result() == np.mean(right)
 
 
+def test_the_losss_l2_is_on_all_but_the_norms_and_counts_once(small, batch):
+    """Here is half of the global batch, so here is half of the L2."""
+    made, model = small
+    decaying = task_factory.get_task(
+        small_config(label_smoothing=0.15, l2_weight_decay=0.25).task
+    )
+    plain, _ = made.gradients(batch, model, [])
+    penalized, losses = decaying.gradients(batch, model, [])
+    for variable, without, found in zip(
+        model.trainable_variables, plain, penalized
+    ):
+        norms = variable.name.endswith(("gamma:0", "beta:0"))
+        expected = 0.0 if norms else 0.125 * variable.numpy()
+        np.testing.assert_allclose(found - without, expected, atol=2e-6)
+    # What is reported is the data's loss.
+    _, data_losses = made.gradients(batch, model, [])
+    np.testing.assert_allclose(losses, data_losses, rtol=1e-5)
+
+
+OLD_LARS = {"variant": "contrib_old"}
+
+
+@pytest.mark.parametrize(
+    "optimizer, refused",
+    [
+        (LARS(0.1, weight_decay=1e-4, **OLD_LARS), False),
+        (LARS(0.1, weight_decay=1e-4), True),
+        (LARS(0.1, weight_decay=0.0), False),
+        (Nesterov(0.1, weight_decay=1e-4), True),
+        (Nesterov(0.1), False),
+        (Adam(weight_decay=1e-2), True),
+    ],
+)
+def test_the_loss_and_the_optimizer_do_not_both_decay(optimizer, refused):
+    decaying = task_factory.get_task(small_config(l2_weight_decay=1e-4).task)
+    task_factory.get_task(small_config().task).check_optimizer(optimizer)
+    if not refused:
+        decaying.check_optimizer(optimizer)
+        return
+    with pytest.raises(UserError, match="the optimizer decays by itself"):
+        decaying.check_optimizer(optimizer)
+
+
 def test_moving_statistics_wait_for_the_end_of_the_step(small, batch):
     made, model = small
     moving = [each for each in model.weights if "moving" in each.name]
@@ -208,7 +251,7 @@ def test_the_experiment_is_imagenet_as_the_paper_has_it():
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"losses": {"l2_weight_decay": 1e-4}}, "the optimizers decay"),
+        ({"losses": {"l2_weight_decay": -1e-4}}, "l2_weight_decay is -0.0001"),
         ({"losses": {"label_smoothing": 1.0}}, "label_smoothing is 1.0"),
         ({"losses": {"label_smoothing": -0.1}}, "label_smoothing is -0.1"),
         ({"train_data": {"image_size": 9}}, "9, in task.train_data, but"),

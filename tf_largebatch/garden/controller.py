@@ -55,7 +55,8 @@ class Controller(orbit.Controller):
         target = self.evaluator.config.trainer.target_accuracy
         if not target or output is None:
             return False
-        return bool(np.float32(output["accuracy"]) >= np.float32(target))
+        reached = output[self.evaluator.task.accuracy]
+        return bool(np.float32(reached) >= np.float32(target))
 
     @property
     def steps_per_loop(self) -> int:

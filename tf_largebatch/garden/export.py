@@ -1,7 +1,6 @@
-"""Exports a trained network as a SavedModel that takes pictures."""
+"""Exports a trained network as a SavedModel, in its task's form."""
 
 import os
-from typing import Any
 
 import tensorflow as tf
 import tf_keras
@@ -10,59 +9,6 @@ from official.core import task_factory
 
 from tf_largebatch.errors import UserError
 from tf_largebatch.garden import run_folder, train
-from tf_largebatch.resnet import ghost_batch_norm
-from tf_largebatch.resnet import input as inputs
-
-DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-
-
-class Classifier(tf.Module):
-    """Classifies pictures, prepared as they are for evaluation.
-
-    Its signatures give ``logits`` and ``probabilities``, float32 of shape
-    (batch, classes), and ``classes``, the likeliest, int32 of shape (batch,).
-
-    - ``serving_default`` takes ``image_bytes``, JPEGs, strings of shape
-      (batch,);
-    - ``image_tensor`` takes ``image_tensor``, pixels, uint8 of shape
-      (batch, height, width, 3).
-
-    Args:
-        model: the network.
-        data: the settings of evaluation.
-    """
-
-    def __init__(self, model: tf_keras.Model, data: inputs.DataConfig):
-        super().__init__()
-        # Not the model, with which Keras would save functions for training.
-        self.weights = model.weights
-        size = data.image_size
-        picture = tf.TensorSpec((size, size, 3), data.dtype)
-
-        def classify(prepare: Any, given: tf.Tensor) -> dict[str, tf.Tensor]:
-            pictures = tf.map_fn(
-                lambda each: prepare(each, data),
-                given,
-                fn_output_signature=picture,
-            )
-            logits = model(pictures, training=False)
-            return {
-                "logits": logits,
-                "probabilities": tf.nn.softmax(logits),
-                "classes": tf.argmax(logits, 1, tf.int32),
-            }
-
-        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
-        def of_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-            return classify(inputs.evaluation_image, image_bytes)
-
-        @tf.function(
-            input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)]
-        )
-        def of_tensor(image_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
-            return classify(inputs.evaluation_picture, image_tensor)
-
-        self.functions = {DEFAULT: of_bytes, "image_tensor": of_tensor}
 
 
 def export(
@@ -86,14 +32,12 @@ def export(
     if tf.io.gfile.exists(export_dir) and tf.io.gfile.listdir(export_dir):
         raise UserError(f"{export_dir} is not empty; give a new --export_dir")
     with train.precision(config.runtime):
-        model = task_factory.get_task(config.task).build_model()
-        ghost_batch_norm.defer_updates(model, deferred=False)
+        task = task_factory.get_task(config.task)
+        model = task.build_model()
         restore(model, path)
-        classifier = Classifier(model, config.task.validation_data)
+        module = task.export_module(model)
     try:
-        tf.saved_model.save(
-            classifier, export_dir, signatures=classifier.functions
-        )
+        tf.saved_model.save(module, export_dir, signatures=module.functions)
         run_folder.write_parameters(export_dir, config)
     except run_folder.ERRORS as error:
         raise run_folder.cannot_write(export_dir, error) from error

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -13,10 +13,10 @@ from official.core import config_definitions as cfg
 from official.core import task_factory, train_utils
 
 from tf_largebatch.errors import DivergenceError, RunError, UserError
+from tf_largebatch.experiments import Task
 from tf_largebatch.garden import run_folder
 from tf_largebatch.garden.controller import Controller, Runner
 from tf_largebatch.garden.trainer import Trainer
-from tf_largebatch.resnet import input as inputs
 
 MODES = (
     "train",
@@ -53,7 +53,8 @@ def run(
         strategy = strategy or make_strategy(config.runtime)
         runner = build(config, mode, model_dir, strategy)
         data = data_of(config.task, mode).values()
-        with saved_when_stopped(runner.controller), explained(data):
+        reading = runner.trainer.task.naming_broken_records(*data)
+        with saved_when_stopped(runner.controller), explained(reading):
             figures = runner.run()
     figures = {name: float(value) for name, value in figures.items()}
     return {**figures, "step": runner.controller.step}
@@ -147,7 +148,7 @@ def build(
     """
     with strategy.scope():
         task = task_factory.get_task(config.task, logging_dir=model_dir)
-        find_data(config.task, mode)
+        find_data(task, mode)
         trainer = Trainer(
             config,
             task,
@@ -171,7 +172,7 @@ def build(
     )
 
 
-def data_of(task: Any, mode: str) -> dict[str, inputs.DataConfig]:
+def data_of(task: cfg.TaskConfig, mode: str) -> dict[str, Any]:
     """Returns the settings of the data that a mode reads, by their name."""
     read = {"train_data": "train", "validation_data": "eval"}
     return {
@@ -179,15 +180,15 @@ def data_of(task: Any, mode: str) -> dict[str, inputs.DataConfig]:
     }
 
 
-def find_data(task: Any, mode: str) -> None:
+def find_data(task: Task, mode: str) -> None:
     """Looks whether the data is there, before anything is built.
 
     Raises:
         UserError: it is not.
     """
-    for name, data in data_of(task, mode).items():
+    for name, data in data_of(task.task_config, mode).items():
         try:
-            inputs.open_source(data)
+            task.open_data(data)
         except UserError as error:
             raise UserError(f"task.{name}: {error}") from error
 
@@ -228,8 +229,13 @@ def saved_when_stopped(controller: Controller) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def explained(data: Iterable[inputs.DataConfig]) -> Iterator[None]:
-    """Turns what can go wrong in a run on that data into one line.
+def explained(
+    reading: contextlib.AbstractContextManager[None],
+) -> Iterator[None]:
+    """Turns what can go wrong in a run into one line.
+
+    Args:
+        reading: turns what is wrong with the data into a UserError.
 
     Raises:
         UserError: a record of the data is broken.
@@ -237,7 +243,7 @@ def explained(data: Iterable[inputs.DataConfig]) -> Iterator[None]:
         RunError: no memory was left.
     """
     try:
-        with inputs.naming_broken_records(*data):
+        with reading:
             yield
     except RunError:
         raise

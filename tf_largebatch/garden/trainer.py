@@ -14,10 +14,10 @@ import orbit
 import tensorflow as tf
 from official.core import base_trainer
 
-from tf_largebatch.errors import RunError, UserError
+from tf_largebatch.errors import UserError
 from tf_largebatch.garden import diagnostics
 
-Inputs = tuple[tf.Tensor, ...]
+Inputs = Any
 Logs = dict[str, Any]
 REDUCTIONS: dict[str, Callable[..., Any]] = {
     "min": np.min,
@@ -29,10 +29,9 @@ REDUCTIONS: dict[str, Callable[..., Any]] = {
 class Trainer(base_trainer.Trainer):
     """Trains a task with accumulation, and reports on the optimizer.
 
-    The task has, beside what the Garden asks of it, the methods ``gradients``
-    and ``end_step`` and the property ``virtual_batch_size``, as
-    :class:`tf_largebatch.resnet.task.ResNetTask` has. Its arguments are those
-    of the Garden's trainer; it is created in the scope of the strategy.
+    The task is a :class:`tf_largebatch.experiments.Task`. The other arguments
+    are those of the Garden's trainer; it is created in the scope of the
+    strategy.
 
     Raises:
         UserError: the global batch cannot be cut as the config says.
@@ -53,7 +52,7 @@ class Trainer(base_trainer.Trainer):
     ):
         if hasattr(optimizer, "build"):
             # Now, so that a checkpoint is restored to its last variable.
-            optimizer.build(model.trainable_variables)
+            optimizer.build(task.trained_variables(model))
         # Opened here, because the base class adds lines to error messages.
         if train:
             self._prepare(config, task, model, optimizer)
@@ -85,7 +84,8 @@ class Trainer(base_trainer.Trainer):
             config.trainer.micro_batch_size,
             task.virtual_batch_size,
         )
-        variables = model.trainable_variables
+        task.check_micro_batch(self.micro_batch_size)
+        task.check_optimizer(optimizer)
         self._sums = [
             tf.Variable(
                 tf.zeros(variable.shape),
@@ -94,7 +94,7 @@ class Trainer(base_trainer.Trainer):
                 synchronization=tf.VariableSynchronization.ON_READ,
                 aggregation=tf.VariableAggregation.SUM,
             )
-            for variable in variables
+            for variable in task.trained_variables(model)
             if self.micro_batches > 1
         ]
         count = len(diagnostics.adapted(optimizer))
@@ -145,13 +145,14 @@ class Trainer(base_trainer.Trainer):
         on_tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
         if self.config.runtime.enable_xla and not on_tpu:
             run = tf.function(run, jit_compile=True)
+        inputs = self.task.synchronize(inputs)
         gradients, losses = run(inputs, self.model, self.train_metrics)
         self._train_loss.update_state(losses)
         return gradients
 
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         """On a replica: updates everything, once a step."""
-        variables = self.model.trainable_variables
+        variables = self.task.trained_variables(self.model)
         context = tf.distribute.get_replica_context()
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         self._gradient_norm.assign(tf.linalg.global_norm(gradients))
@@ -173,8 +174,8 @@ class Trainer(base_trainer.Trainer):
     def train_loop_end(self) -> Logs:
         """Returns the figures of the steps since ``train_loop_begin``.
 
-        Loss and accuracy are means over their examples; the others are of
-        the last step.
+        Loss and metrics are means over their examples; the others are of the
+        last step.
         """
         logs = super().train_loop_end()
         logs["gradient_norm"] = self._gradient_norm.numpy()
@@ -183,29 +184,22 @@ class Trainer(base_trainer.Trainer):
             for name, reduce in REDUCTIONS.items():
                 logs[f"trust_ratio_{name}"] = reduce(ratios)
         penalty = diagnostics.l2_penalty(
-            self.optimizer, self.model.trainable_variables
+            self.optimizer, self.task.trained_variables(self.model)
         )
         if penalty is not None:
             logs["l2_penalty"] = penalty
         began, first = self._began
         steps = int(self.global_step.numpy()) - first
-        images = steps * self.config.task.train_data.global_batch_size
+        examples = steps * self.config.task.train_data.global_batch_size
         # Read first, for a device may still be busy with them.
         figures = {name: as_float(value) for name, value in logs.items()}
         seconds = time.perf_counter() - began
-        return {**figures, "images_per_second": images / seconds}
+        return {**figures, "examples_per_second": examples / seconds}
 
     def eval_end(self, aggregated_logs: Any = None) -> Logs:
         """Checks that every example counted once; returns the metrics."""
-        metrics = {each.name: each for each in self.validation_metrics}
-        counted = int(metrics["examples"].result().numpy())
-        expected = self.config.task.validation_data.num_examples
-        whole = self.config.trainer.validation_steps == -1
-        if whole and counted != expected:
-            raise RunError(
-                f"the evaluation counted {counted} examples of {expected}, "
-                "which task.validation_data.num_examples says there are"
-            )
+        if self.config.trainer.validation_steps == -1:
+            self.task.check_evaluation(self.validation_metrics)
         return super().eval_end(aggregated_logs)
 
 

@@ -1,10 +1,9 @@
 """The experiment ``largebatch/resnet50_imagenet``, for the Model Garden."""
 
-import dataclasses
-
 from official.core import config_definitions as cfg
 from official.core import exp_factory
 
+from tf_largebatch.experiments import TrainerConfig
 from tf_largebatch.resnet import task
 from tf_largebatch.resnet.input import DataConfig
 from tf_largebatch.tf_keras.model_garden import LargeBatchOptimizationConfig
@@ -12,29 +11,6 @@ from tf_largebatch.tf_keras.model_garden import LargeBatchOptimizationConfig
 NAME = "largebatch/resnet50_imagenet"
 EVALUATION_INTERVAL = 157  # Steps: 4 epochs of ImageNet at batch 32,768.
 REPORT_INTERVAL = 10
-
-
-@dataclasses.dataclass
-class TrainerConfig(cfg.TrainerConfig):
-    """How it is learnt.
-
-    Attributes:
-        micro_batch_size: examples that a replica takes at once. It takes its
-            share of the global batch in so many goes, adds up the gradients,
-            and updates the weights once. 0 means all at once.
-        evaluation_epochs: if not 0, evaluates every so many epochs instead of
-            every ``validation_interval`` steps; MLPerf's value is 4.
-        target_accuracy: if not 0, ``train_and_eval`` ends at the first
-            evaluation whose top-1 accuracy is at least that.
-        train_tf_while_loop: whether ``steps_per_loop`` steps are one program.
-            Off, unlike the Garden's, so that a signal to stop is answered
-            after the step; on a TPU, which it saves time, it is set.
-    """
-
-    micro_batch_size: int = 0
-    evaluation_epochs: float = 0.0
-    target_accuracy: float = 0.0
-    train_tf_while_loop: bool = False
 
 
 @exp_factory.register_config_factory(NAME)

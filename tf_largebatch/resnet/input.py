@@ -8,20 +8,18 @@ run alone, so that a run which goes on where it stopped sees what it would
 have seen.
 """
 
-import contextlib
 import dataclasses
 import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
-from official.modeling import hyperparams
 
+from tf_largebatch import records
 from tf_largebatch.errors import UserError, hint
-from tf_largebatch.resnet import records
+from tf_largebatch.resnet import sources
 
 # Of the channels red, green and blue, 0 to 255.
 MEAN = 255 * np.array([0.485, 0.456, 0.406])
@@ -29,31 +27,27 @@ STDDEV = 255 * np.array([0.229, 0.224, 0.225])
 # What evaluation shows of the shorter side: 224 of 256 pixels.
 CENTRE = 0.875
 # What messages of TensorFlow's mention at a broken record, and rarely else.
-INPUT_ERROR = re.compile(
+INPUT_ERROR = (
     "record|JPEG|image|empty|parse example|Feature:|label|codec|denied"
 )
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclasses.dataclass
-class DataConfig(hyperparams.Config):
+class DataConfig(records.DataConfig):
     """Which pictures, and what is made of them.
 
     Every field has an effect, which is why this is not a subclass of the
     Model Garden's class of the same name.
 
+    Beside the fields of its base class, whose files are such as the Model
+    Garden makes of ImageNet:
+
     Attributes:
-        input_path: TFRecord files as the Model Garden makes them of ImageNet:
-            file names or patterns, as a list or separated by commas.
         tfds_name: a prepared data set of TensorFlow Datasets instead, such
             as ``imagenet2012``.
         tfds_split: its split, such as ``train`` or ``validation[:10%]``.
         tfds_data_dir: its folder; empty means TFDS's own.
-        is_training: whether the task trains on it or evaluates.
-        global_batch_size: examples of a step, over all replicas and
-            micro-batches; in evaluation of a batch over all replicas.
-        num_examples: how many examples evaluation must find; another number
-            is an error. 0 takes what there is.
         num_classes: labels are below this.
         label_offset: what is added to a stored label; None means -1 for
             TFRecord files, which count from 1, and 0 for TFDS.
@@ -67,19 +61,11 @@ class DataConfig(hyperparams.Config):
             is taken.
         flip: whether every other picture, by chance, is mirrored.
         dtype: of the pictures; float32, bfloat16 or float16.
-        seed: of order and augmentation; None takes another one every time.
-        shuffle_buffer_size: from how many records the next one is drawn.
-        cycle_length: from how many files records are taken in turn.
-        cache: whether this host's records, as JPEGs, stay in its memory.
     """
 
-    input_path: str | Sequence[str] = ""
     tfds_name: str = ""
     tfds_split: str = ""
     tfds_data_dir: str = ""
-    is_training: bool | None = None
-    global_batch_size: int = 0
-    num_examples: int = 0
     num_classes: int = 1000
     label_offset: int | None = None
     image_size: int = 224
@@ -93,10 +79,12 @@ class DataConfig(hyperparams.Config):
     max_attempts: int = 10
     flip: bool = True
     dtype: str = "bfloat16"
-    seed: int | None = None
-    shuffle_buffer_size: int = 16384
-    cycle_length: int = 16
-    cache: bool = False
+
+    def described(self) -> str:
+        """Returns where the pictures are, in words."""
+        if self.tfds_name:
+            return f"{self.tfds_name}, split {self.tfds_split}"
+        return super().described()
 
 
 def train_dataset(
@@ -125,21 +113,17 @@ def train_dataset(
         UserError: a value in the config that it cannot have, or no data.
     """
     source = open_source(config)
-    host, hosts = place(context)
-    first = first_example // hosts
-    seed = config.seed
-    if seed is None:
-        seed = int(np.random.default_rng().integers(2**62))
 
-    def look(index: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def look(seed: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
         encoded, label = source.parse(record)
-        image = train_image(encoded, [seed, index * hosts + host], config)
+        image = train_image(encoded, seed, config)
         return image, class_of(label, source, config)
 
-    stream = shuffled(source.files_of(host, hosts), config, seed, first)
-    examples = stream.enumerate(first).map(look, tf.data.AUTOTUNE)
+    examples = records.training_examples(
+        source, config, context, first_example, look
+    )
     batches = examples.batch(micro_batch_size, drop_remainder=True)
-    return finish(batches, deterministic=config.seed is not None)
+    return records.finish(batches, deterministic=config.seed is not None)
 
 
 def evaluation_dataset(
@@ -170,42 +154,20 @@ def evaluation_dataset(
             ``num_examples`` of them.
     """
     source = open_source(config)
-    host, hosts = place(context)
-    steps = -(-count(source, config) // (batch_size_per_replica * replicas))
-    batches = steps * replicas // hosts
 
     def look(record: tf.Tensor) -> tuple[tf.Tensor, ...]:
         encoded, label = source.parse(record)
-        image = evaluation_image(encoded, config)
-        return image, class_of(label, source, config), tf.ones(())
-
-    pieces = source.span(host, hosts)
-    share = records.read(pieces, config.cycle_length)
-    if config.cache:
-        share = share.cache()
-    examples = sum(piece.take for piece in pieces)
-    full = share.map(look, tf.data.AUTOTUNE).concatenate(
-        padding(config).repeat(batches * batch_size_per_replica - examples)
-    )
-    counted = full.batch(batch_size_per_replica, drop_remainder=True).apply(
-        tf.data.experimental.assert_cardinality(batches)
-    )
-    return finish(counted, deterministic=True)
-
-
-def count(source: records.Source, config: DataConfig) -> int:
-    """Returns how many examples there are; UserError if not as expected."""
-    total = sum(source.counts)
-    if config.num_examples not in (0, total):
-        raise UserError(
-            f"there are {total} examples, not num_examples = "
-            f"{config.num_examples}, in {described(config)}; "
-            "complete the data, or correct num_examples"
+        return evaluation_image(encoded, config), class_of(
+            label, source, config
         )
-    return total
+
+    batches = records.evaluation_batches(
+        source, config, context, batch_size_per_replica, replicas, look
+    )
+    return records.finish(batches, deterministic=True)
 
 
-def open_source(config: DataConfig) -> records.Source:
+def open_source(config: DataConfig) -> sources.Pictures:
     """Returns where the pictures of a config are.
 
     Raises:
@@ -213,11 +175,11 @@ def open_source(config: DataConfig) -> records.Source:
     """
     validate(config)
     if config.tfds_name:
-        source = records.open_tfds(
+        source = sources.open_tfds(
             config.tfds_name, config.tfds_split, config.tfds_data_dir
         )
     else:
-        source = records.open_files(config.input_path)
+        source = sources.open_files(config.input_path)
     if config.label_offset is None:
         return source
     return dataclasses.replace(source, first_label=-config.label_offset)
@@ -241,53 +203,7 @@ def validate(config: DataConfig) -> None:
                 f"{name} is {limits}; give two numbers above 0 and up to "
                 f"{bound}, the smaller one first"
             )
-    for name in (
-        *("image_size", "num_classes", "max_attempts"),
-        *("shuffle_buffer_size", "cycle_length"),
-    ):
-        if getattr(config, name) < 1:
-            raise UserError(
-                f"{name} is {getattr(config, name)}; give 1 or more"
-            )
-
-
-def place(context: tf.distribute.InputContext | None) -> tuple[int, int]:
-    """Returns which host this is, from 0, and how many there are."""
-    if context is None:
-        return 0, 1
-    return context.input_pipeline_id, context.num_input_pipelines
-
-
-def shuffled(
-    pieces: Sequence[records.Piece], config: DataConfig, seed: int, first: int
-) -> tf.data.Dataset:
-    """Returns the records of epoch after epoch, each in an order of its own.
-
-    Args:
-        pieces: what an epoch is.
-        config: how it is read.
-        seed: decides the orders, together with the number of the epoch.
-        first: how many records are left out, from the first epoch on.
-    """
-    kept = None
-    if config.cache:
-        kept = records.read(pieces, config.cycle_length).cache()
-
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        # Else the order would depend on tf.random.set_seed as well.
-        tf.compat.v1.set_random_seed(1)
-        seeds = tf.random.split(tf.stack([seed, number]), 2)
-        order = kept or records.read(pieces, config.cycle_length, seeds[0])
-        return order.shuffle(
-            config.shuffle_buffer_size,
-            seed=seeds[1, 0],
-            reshuffle_each_iteration=False,
-        )
-
-    done, rest = 0, first
-    if first:
-        done, rest = divmod(first, sum(records.count_all(pieces)))
-    return tf.data.Dataset.counter(done).flat_map(epoch).skip(rest)
+    records.validate(config, "image_size", "num_classes", "max_attempts")
 
 
 def train_image(encoded: tf.Tensor, seed: Any, config: DataConfig) -> tf.Tensor:
@@ -377,7 +293,7 @@ def normalize(image: tf.Tensor, config: DataConfig) -> tf.Tensor:
 
 
 def class_of(
-    label: tf.Tensor, source: records.Source, config: DataConfig
+    label: tf.Tensor, source: sources.Pictures, config: DataConfig
 ) -> tf.Tensor:
     """Returns the class of a stored label, from 0, int32 of shape ()."""
     number = label - source.first_label
@@ -386,51 +302,15 @@ def class_of(
     return tf.cast(number, tf.int32)
 
 
-def padding(config: DataConfig) -> tf.data.Dataset:
-    """Returns a dataset of one example that does not count."""
-    image = tf.zeros((config.image_size, config.image_size, 3), config.dtype)
-    return tf.data.Dataset.from_tensors(
-        (image, tf.zeros((), tf.int32), tf.zeros(()))
-    )
-
-
-def finish(batches: tf.data.Dataset, deterministic: bool) -> tf.data.Dataset:
-    """Returns batches that are made ahead, by all cores."""
-    options = tf.data.Options()
-    options.deterministic = deterministic
-    # The files are shared out already.
-    options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.OFF
-    )
-    # Each picture is one thread's work; there are pictures enough.
-    options.threading.max_intra_op_parallelism = 1
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
-
-
-def described(config: DataConfig) -> str:
-    """Returns where the pictures are, in words."""
-    if config.tfds_name:
-        return f"{config.tfds_name}, split {config.tfds_split}"
-    return str(config.input_path)
-
-
-@contextlib.contextmanager
-def naming_broken_records(*configs: DataConfig) -> Iterator[None]:
+def naming_broken_records(*configs: DataConfig) -> AbstractContextManager[None]:
     """Makes a failure of the input inside the block name file and record.
-
-    tf.data says what is wrong, but not where. So all that is in the configs
-    is read again, until the record is found.
 
     Raises:
         UserError: instead of TensorFlow's error, where a record is at fault.
     """
-    try:
-        yield
-    except records.READ_ERRORS as error:
-        if not INPUT_ERROR.search(str(error)):
-            raise
-        logging.error("The input has failed; looking for the broken record.")
+
+    def find() -> Iterator[Any]:
         for config in configs:
-            for _ in records.check(open_source(config), config.num_classes):
-                pass
-        raise
+            yield from sources.check(open_source(config), config.num_classes)
+
+    return records.naming_broken_records(INPUT_ERROR, find)

@@ -2,21 +2,24 @@
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
-from official.core import base_task, task_factory
 from official.core import config_definitions as cfg
+from official.core import task_factory
 from official.modeling.hyperparams import base_config
 
+from tf_largebatch import experiments
 from tf_largebatch.errors import UserError
-from tf_largebatch.resnet import ghost_batch_norm
+from tf_largebatch.experiments import Metrics
+from tf_largebatch.optimizers.base import LargeBatchOptimizer
+from tf_largebatch.optimizers.lars import LARS
+from tf_largebatch.resnet import ghost_batch_norm, serving, sources
 from tf_largebatch.resnet import input as inputs
 from tf_largebatch.resnet.backbone import ResNetConfig, build_model
-from tf_largebatch.tf_keras import model_garden
-
-Metrics = Sequence[tf_keras.metrics.Metric]
+from tf_largebatch.rules import LARS_VARIANTS
 
 
 @dataclasses.dataclass
@@ -43,8 +46,10 @@ class LossConfig(base_config.Config):
     Attributes:
         label_smoothing: tau; the target of a label is 1 - tau, and tau is
             spread evenly over all of them.
-        l2_weight_decay: must be 0, because the optimizers decay. Here so
-            that setting it, as the Garden's own task has it, is an error.
+        l2_weight_decay: lambda; adds lambda/2 times the sum of squares of
+            all variables but those of batch norm, once a step. For LARS as
+            ``contrib_old``, which leaves the decay to the loss: with an
+            optimizer that decays by itself it is an error.
     """
 
     label_smoothing: float = 0.1
@@ -75,12 +80,8 @@ class ResNetTaskConfig(cfg.TaskConfig):
 
 
 @task_factory.register_task_cls(ResNetTaskConfig)
-class ResNetTask(base_task.Task):
+class ResNetTask(experiments.Task):
     """Learns to classify pictures.
-
-    A trainer that accumulates gradients calls :meth:`gradients` for every
-    micro-batch and :meth:`end_step` once a step; :meth:`train_step` does it
-    all for a trainer that does not, such as the Garden's.
 
     Raises:
         UserError: a value of the config that it cannot have.
@@ -89,17 +90,6 @@ class ResNetTask(base_task.Task):
     def __init__(self, params: ResNetTaskConfig, **kwargs: Any):
         super().__init__(params, **kwargs)
         check(params)
-
-    @classmethod
-    def create_optimizer(
-        cls,
-        optimizer_config: Any,
-        runtime_config: Any = None,
-        dp_config: Any = None,
-    ) -> tf_keras.optimizers.Optimizer:
-        """Returns the optimizer with its schedule."""
-        del runtime_config, dp_config
-        return model_garden.build_optimizer(optimizer_config)
 
     def build_model(self) -> tf_keras.Model:
         """Returns the network, with initial weights that the seed decides."""
@@ -110,6 +100,16 @@ class ResNetTask(base_task.Task):
         )
         ghost_batch_norm.defer_updates(model)
         return model
+
+    def check_optimizer(self, optimizer: Any) -> None:
+        """Raises UserError if both the loss and the optimizer decay."""
+        decay = self.task_config.losses.l2_weight_decay
+        if decay and decays(optimizer):
+            raise UserError(
+                f"l2_weight_decay is {decay}, in task.losses, but the "
+                "optimizer decays by itself; set weight_decay of the "
+                "optimizer, in trainer.optimizer_config, alone"
+            )
 
     @property
     def virtual_batch_size(self) -> int:
@@ -131,8 +131,7 @@ class ResNetTask(base_task.Task):
 
         Returns:
             The gradients of the loss summed over these examples and divided
-            by the *global* batch, so that their sum over all micro-batches
-            and replicas is the step's gradient; and the loss of each example.
+            by the *global* batch; and the loss of each example.
         """
         images, labels = inputs
         with tf.GradientTape() as tape:
@@ -142,26 +141,15 @@ class ResNetTask(base_task.Task):
             )
             batch = self.task_config.train_data.global_batch_size
             loss = tf.reduce_sum(losses) / batch
+            if decay := self.task_config.losses.l2_weight_decay:
+                share = images.shape[0] / batch
+                loss += share * decay * half_square(model.trainable_variables)
         self.process_metrics(metrics, labels, logits)
         return tape.gradient(loss, model.trainable_variables), losses
 
     def end_step(self, model: tf_keras.Model) -> None:
         """Moves the moving statistics of batch norm, once a step."""
         ghost_batch_norm.update_moving_statistics(model)
-
-    def train_step(
-        self,
-        inputs: tuple[tf.Tensor, tf.Tensor],
-        model: tf_keras.Model,
-        optimizer: tf_keras.optimizers.Optimizer,
-        metrics: Metrics | None = None,
-    ) -> dict[str, tf.Tensor]:
-        """Takes a step without accumulation, as the Garden's trainer asks."""
-        gradients, losses = self.gradients(inputs, model, metrics or [])
-        variables = model.trainable_variables
-        optimizer.apply_gradients(list(zip(gradients, variables)))
-        self.end_step(model)
-        return {self.loss: tf.reduce_mean(losses)}
 
     def validation_step(
         self,
@@ -205,17 +193,9 @@ class ResNetTask(base_task.Task):
         micro_batch_size: int | None = None,
         first_example: int = 0,
     ) -> tf.data.Dataset:
-        """Returns one host's pictures.
-
-        Args:
-            params: ``train_data`` or ``validation_data``.
-            input_context: which host of how many, and the replicas.
-            micro_batch_size: examples of one replica and one micro-batch;
-                None means without accumulation. For training only.
-            first_example: how many of the run's examples are done already.
-        """
+        """Returns one host's pictures."""
         replicas = input_context.num_replicas_in_sync if input_context else 1
-        share = -(-params.global_batch_size // replicas)
+        share = experiments.share_of(params.global_batch_size, replicas)
         if not params.is_training:
             return inputs.evaluation_dataset(
                 params, input_context, share, replicas
@@ -224,14 +204,44 @@ class ResNetTask(base_task.Task):
             params, input_context, micro_batch_size or share, first_example
         )
 
+    def open_data(self, params: inputs.DataConfig) -> sources.Pictures:
+        """Returns where the pictures are; UserError if nowhere."""
+        return inputs.open_source(params)
+
+    def naming_broken_records(
+        self, *params: inputs.DataConfig
+    ) -> AbstractContextManager[None]:
+        """Makes a failure of the input in a block name file and record."""
+        return inputs.naming_broken_records(*params)
+
+    def export_module(self, model: tf_keras.Model) -> serving.Classifier:
+        """Returns what is to be saved of a network."""
+        return serving.Classifier(model, self.task_config.validation_data)
+
+    def evaluate_export(
+        self, exported: Any, input_path: str | None = None
+    ) -> dict[str, float]:
+        """Returns the metrics of an export, each picture counted once."""
+        config = self.task_config.validation_data
+        if input_path is not None:
+            config = config.replace(
+                input_path=input_path, tfds_name="", num_examples=0
+            )
+        metrics = make_metrics(training=False)
+        classify = exported.signatures[serving.DEFAULT]
+        with inputs.naming_broken_records(config):
+            for pictures, labels in serving.encoded_pictures(config):
+                logits = classify(image_bytes=pictures)["logits"]
+                update_metrics(metrics, labels, logits)
+        return {metric.name: float(metric.result()) for metric in metrics}
+
 
 def check(config: ResNetTaskConfig) -> None:
     """Raises UserError at a value that an experiment cannot have."""
-    if config.losses.l2_weight_decay:
+    if config.losses.l2_weight_decay < 0:
         raise UserError(
             f"l2_weight_decay is {config.losses.l2_weight_decay}, in "
-            "task.losses, but the optimizers decay by themselves; set "
-            "weight_decay of the optimizer, in trainer.optimizer_config, alone"
+            "task.losses; give 0 or more"
         )
     if not 0 <= config.losses.label_smoothing < 1:
         raise UserError(
@@ -251,6 +261,27 @@ def check(config: ResNetTaskConfig) -> None:
                 f"num_classes is {data.num_classes}, in task.{name}, but "
                 f"{model.num_classes}, in task.model; make them agree"
             )
+
+
+def decays(optimizer: Any) -> bool:
+    """Whether an optimizer of this package decays weights by itself."""
+    if not isinstance(optimizer, LargeBatchOptimizer):
+        return False
+    if isinstance(optimizer, LARS):
+        if not LARS_VARIANTS[optimizer.variant].adds_decay:
+            return False
+    return bool(optimizer.hyperparameters()["weight_decay"] != 0)
+
+
+def half_square(variables: Sequence[tf.Variable]) -> tf.Tensor:
+    """Returns half the sum of squares of what is not batch norm's."""
+    return tf.add_n(
+        [
+            tf.nn.l2_loss(variable)
+            for variable in variables
+            if "_norm/" not in variable.name
+        ]
+    )
 
 
 def make_metrics(training: bool) -> Metrics:
