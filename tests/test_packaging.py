@@ -249,6 +249,7 @@ def test_what_the_wheel_carries(wheel):
         *(ROOT / "official_configs").rglob("*.yaml"),
         *(ROOT / "tf_largebatch").rglob("*.py"),
         *(ROOT / "tf_largebatch").rglob("*.html.j2"),
+        *(ROOT / "tf_largebatch" / "bert").glob("*.json"),
         ROOT / "tf_largebatch" / "py.typed",
     }
     names = {path.relative_to(ROOT).as_posix() for path in wanted}

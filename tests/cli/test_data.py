@@ -1,4 +1,4 @@
-"""`tf-largebatch data`: makes a small set, and checks files."""
+"""`tf-largebatch data imagenet`: makes a small set, and checks files."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tf_largebatch.cli import data
+from tf_largebatch.cli import shards
 from tf_largebatch.cli.main import main
 
 
@@ -48,7 +48,7 @@ def test_missing_files_follow_from_the_names():
         "b",
         "a/b-of-3",
     ]
-    assert data.missing(names) == ["a/train-00001-of-00003"]
+    assert shards.missing(names) == ["a/train-00001-of-00003"]
 
 
 def test_a_broken_record_is_named(made, tmp_path, capsys):
@@ -67,7 +67,7 @@ def mistakes(made):
     pattern = f"--input={made}/validation-*"
     return {
         "no data set": (["data"], "which data is not said"),
-        "another data set": (["data", "mnist"], "one of <imagenet>"),
+        "another data set": (["data", "mnist"], "one of <imagenet|bert>"),
         "a second data set": (["data", "imagenet", "x"], "'x' is no flag"),
         "nothing to do": (["data", "imagenet"], "give one of --input"),
         "both": (["data", "imagenet", pattern, "--out=x"], "give one of"),
@@ -82,6 +82,10 @@ def mistakes(made):
         "too few classes": (
             ["data", "imagenet", pattern, "--classes=15"],
             "the label is 16, not one of 1 to 15",
+        ),
+        "a flag of bert": (
+            ["data", "imagenet", pattern, "--nodo_lower_case"],
+            "--do_lower_case is of bert, not of imagenet; leave it out",
         ),
         "a folder in use": (
             ["data", "imagenet", f"--out={made}"],

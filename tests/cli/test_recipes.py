@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -12,17 +13,32 @@ from tf_largebatch.cli.main import main
 from tf_largebatch.garden import recipes
 
 
-def test_the_table_has_a_line_for_every_recipe(capsys):
+def test_the_table_has_a_line_for_every_recipe_or_chain(capsys):
     assert main(["recipes"]) == 0
     title, *lines = capsys.readouterr().out.split("\n\n")[0].splitlines()
     assert title.split()[:2] == ["recipe", "row"]
-    assert [line.split()[0] for line in lines] == recipes.names()
-    for line in lines:
-        recipe = recipes.load(line.split()[0])
-        columns = [recipe.row, f"{recipe.batch:,}", f"{recipe.steps:,}"]
+    named = [
+        recipes.parts(line.split()[0]) or [line.split()[0]] for line in lines
+    ]
+    assert sum(named, []) == recipes.names()
+    for line, names in zip(lines, named, strict=True):
+        found = [recipes.load(name) for name in names]
+        batches = "/".join(f"{recipe.batch:,}" for recipe in found)
+        steps = "/".join(f"{recipe.steps:,}" for recipe in found)
+        columns = [found[0].row, batches, steps]
         places = [line.index(f" {text} ") for text in columns]
         assert places == sorted(places)
-        assert line.endswith(f"  {recipe.expected}")
+        assert {recipe.row for recipe in found} == {found[0].row}
+        assert line.endswith(f"  {found[-1].expected}")
+
+
+def test_a_chain_is_one_line(capsys):
+    assert main(["recipes"]) == 0
+    text = capsys.readouterr().out
+    (line,) = (x for x in text.splitlines() if "bert_large/adam_65k_32k" in x)
+    columns = re.split(r"  +", line)
+    assert columns[2:4] == ["65,536/32,768/24", "7,037/1,562/7,299"]
+    assert "such as bert_large/adam_32k/phase1." in text
 
 
 def test_it_says_that_no_result_is_its_own(capsys):
@@ -53,7 +69,9 @@ def test_json_has_every_recipe_and_nothing_else(printed):
     assert [entry["name"] for entry in printed] == recipes.names()
     for entry in printed:
         recipe = recipes.load(entry["name"])
-        for field in ("row", "batch", "steps", "expected", "status", "command"):
+        for field in ("row", "batch", "steps", "expected", "status"):
+            assert entry[field] == getattr(recipe, field)
+        for field in ("command", "experiment", "base"):
             assert entry[field] == getattr(recipe, field)
         assert entry["notes"] == recipe.notes
 
@@ -67,5 +85,6 @@ def test_json_has_every_resolved_value(printed):
         # Of the recipe, of the experiment, and of the Garden.
         chosen = trainer["optimizer_config"]["optimizer"]["type"]
         assert chosen.startswith("largebatch_")
-        assert entry["config"]["task"]["model"]["num_classes"] == 1000
+        model = entry["config"]["task"]["model"]
+        assert model.get("num_classes") == 1000 or "encoder" in model
         assert "max_to_keep" in trainer

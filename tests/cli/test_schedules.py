@@ -12,6 +12,10 @@ from tf_largebatch.cli.main import main
 from tf_largebatch.garden import recipes
 
 FIGURE_1 = ["resnet50/lars_32k", "resnet50/nesterov_b_32k"]
+FIGURE_2 = [
+    f"bert_large/{chain}/phase2"
+    for chain in ("original", "original_continuous")
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +35,24 @@ def test_it_draws_figure_1_unless_told_otherwise(tmp_path, capsys):
     picture = image.imread(one)
     assert picture.shape[0] > 800 and picture.shape[1] > 1000
     assert 0.01 < (picture[..., :3].min(-1) < 0.9).mean() < 0.5
+
+
+def test_figure_2_is_the_released_schedule_beside_the_corrected_one(tmp_path):
+    one, other = tmp_path / "one.png", tmp_path / "other.png"
+    assert main(["schedules", "--figure=2", f"--out={one}"]) == 0
+    names = ",".join(FIGURE_2)
+    assert main(["schedules", f"--recipes={names}", f"--out={other}"]) == 0
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_in_figure_2_only_the_released_schedule_jumps():
+    figure = schedules.draw([recipes.load(name) for name in FIGURE_2])
+    released, corrected = (line.get_ydata() for line in figure.axes[0].lines)
+    np.testing.assert_array_equal(released[:10_000], corrected[:10_000])
+    drops = [-np.diff(rates).min() / 1e-4 for rates in (released, corrected)]
+    # A tenth of the steps is warmup, so a tenth of the peak is lost.
+    np.testing.assert_allclose(drops, [0.1 - 1e-4, 1 / 90_000], rtol=1e-2)
+    assert (released[10_000:] < corrected[10_000:]).all()
 
 
 def test_another_recipe_is_another_picture(tmp_path):
@@ -68,6 +90,8 @@ def test_below_they_differ_in_the_warmup_alone(panels):
     "flags, words",
     [
         (["--recipes=resnet50/lars_64k"], "did you mean resnet50/lars_32k?"),
+        (["--recipes=bert_large/original"], "bert_large/original/phase1"),
+        (["--figure=3"], "--figure=3"),
         (["--out=missing/figure.png"], "cannot write to missing/figure.png"),
         (["--out=figure.pdf"], "--out is figure.pdf; give a name that ends"),
     ],

@@ -93,6 +93,7 @@ def test_it_goes_on_and_what_is_exported_evaluates_alike(
         assert trained.out == f"step {last}, {out}"
 
 
+CHAIN = "--recipe=bert_tiny/adam_32k"
 MISTAKES = [
     (["--recipe=resnet50/lars_23k"], "did you mean resnet50/lars_32k?"),
     ([], "give either --recipe=NAME"),
@@ -132,9 +133,33 @@ MISTAKES = [
         "steps_per_loop is 3 and summary_interval 10",
     ),
     (
-        [RECIPE, "--params_override=task.losses.l2_weight_decay=1e-4"],
-        "l2_weight_decay is 0.0001, in task.losses",
+        [RECIPE, "--params_override=task.losses.l2_weight_decay=-1e-4"],
+        "l2_weight_decay is -0.0001, in task.losses",
     ),
+    (["--recipe=bert_tiny"], "such as bert_tiny/adam_32k/phase1"),
+    (["--recipe=bert_tiny/adam_33k"], "did you mean bert_tiny/adam_32k/"),
+    ([CHAIN, "--experiment=x"], "give either --recipe=NAME"),
+    ([CHAIN, "--mode=continuous_eval"], "for several recipes give one of"),
+    ([CHAIN, "--mode=eval"], "no checkpoint of phase1, in run/phase1"),
+    ([CHAIN], "task.train_data: no file matches"),
+    ([CHAIN, "--data_dir=none"], "no file matches 'none/phase1/train-*'"),
+    ([f"{CHAIN}/phase2"], "begins from a checkpoint of phase1, and there is"),
+    ([f"{CHAIN}/squad"], "none in phase2; train that first, or give"),
+    (
+        [CHAIN, "--params_override=task.init_checkpoint=none"],
+        "phase2 begins from phase1; give it as phase1.task.init_checkpoint",
+    ),
+    (
+        [CHAIN, "--params_override=phase2.task.sed=1"],
+        "unknown key 'task.sed', in --params_override; did you mean seed?",
+    ),
+    ([CHAIN, "--text=demo", "--data_dir=x"], "one of --text and --data_dir"),
+    ([CHAIN, "--text=*.txt"], "give --squad_train=FILE and --squad_dev=FILE"),
+    ([CHAIN, "--squad_dev=x"], "go with text files, in --text"),
+    ([CHAIN, "--text=demo", "--squad_dev=x"], "go with text files, in --te"),
+    ([f"{CHAIN}/squad", "--text=demo"], "--text is for a folder of recipes"),
+    ([RECIPE, "--text=demo"], "--text is for a folder of recipes"),
+    ([RECIPE, "--data_dir=x"], "--data_dir is for BERT's recipes only"),
 ]
 
 
@@ -155,6 +180,29 @@ def assert_one_line(arguments, words, capsys):
     assert error.startswith("tf-largebatch: error: ")
     assert words in error
     return captured.err
+
+
+def test_a_chain_prints_the_figures_of_every_part(
+    capsys, monkeypatch, tmp_path
+):
+    def run(configs, mode, folder):
+        steps = {part: x.trainer.train_steps for part, x in configs.items()}
+        print(mode, folder)
+        figures = {part: {"step": step} for part, step in steps.items()}
+        figures["squad"] |= {"final_f1": 0.5, "exact_match": 0.25}
+        return figures
+
+    monkeypatch.setattr("tf_largebatch.garden.chain.run", run)
+    override = "--params_override=phase2.trainer.train_steps=7"
+    arguments = ["train", CHAIN, f"--model_dir={tmp_path}/run", override]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        "phase1: step 703",
+        "phase2: step 7",
+        "squad: step 100, F1 50.00%, exact match 25.00%",
+    ]
+    assert f"train_and_eval {tmp_path}/run" in captured.err
 
 
 def test_a_micro_batch_that_does_not_divide_says_which_do(

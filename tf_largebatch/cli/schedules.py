@@ -1,12 +1,15 @@
 """Draws the learning-rate schedules of recipes into a PNG file.
 
-Without --recipes these are the two of the paper's figure 1: the published
-LARS pipeline and Nesterov's Configuration B. Below the rates themselves
-stand the same rates as parts of their peaks, which shows where two schedules
-differ in shape.
+Without --recipes these are the two of a figure of the paper. Figure 1 has the
+published LARS pipeline and Nesterov's Configuration B. Figure 2 has BERT's
+schedule as it was released, which jumps when the warmup ends, and without the
+jump; its numbers are those of google-research/bert, as the paper's are not
+public. Below the rates themselves stand the same rates as parts of their
+peaks, which shows where two schedules differ in shape.
 
 example:
   tf-largebatch schedules --out=figure1.png
+  tf-largebatch schedules --figure=2 --out=figure2.png
   tf-largebatch schedules --recipes=resnet50/table4/nesterov
 """
 
@@ -29,13 +32,22 @@ FLAGS = flags.FlagValues()
 RECIPES = flags.DEFINE_list(
     "recipes",
     [],
-    "names of recipes; without them those of figure 1",
+    "names of recipes; without them those of --figure",
     flag_values=FLAGS,
+)
+FIGURE = flags.DEFINE_enum(
+    "figure", "1", ["1", "2"], "which of the paper's", flag_values=FLAGS
 )
 OUT = flags.DEFINE_string(
     "out", "schedules.png", "file to write", flag_values=FLAGS
 )
-FIGURE_1 = ("resnet50/lars_32k", "resnet50/nesterov_b_32k")
+FIGURES = {
+    "1": ("resnet50/lars_32k", "resnet50/nesterov_b_32k"),
+    "2": (
+        "bert_large/original/phase2",
+        "bert_large/original_continuous/phase2",
+    ),
+}
 DASHES = ("-", "--", "-.", ":")
 
 
@@ -43,7 +55,7 @@ def main() -> int:
     """Draws the schedules that the flags name."""
     from tf_largebatch.garden import recipes
 
-    names = RECIPES.value or FIGURE_1
+    names = RECIPES.value or FIGURES[FIGURE.value]
     write(draw([recipes.load(name) for name in names]), pathlib.Path(OUT.value))
     print(f"written: {OUT.value}")
     return 0

@@ -4,7 +4,11 @@ A recipe lies in ``official_configs``; its name is its path there, such as
 ``resnet50/lars_32k``. Its values override those of a registered experiment,
 as a ``--config_file`` of the Model Garden does. The comment that it begins
 with is YAML of its own: which row it is, what to expect, and where its values
-are from.
+are from. A recipe with a ``base`` takes what it does not say from that other
+recipe.
+
+A folder of recipes that are trained one after the other, such as
+``bert_large/adam_32k``, is a chain; the recipes are its parts.
 
 >>> recipe = load("resnet50/nesterov_b_32k")
 >>> recipe.row, recipe.batch, recipe.steps
@@ -13,6 +17,8 @@ are from.
 '75.92 % top-1, median of 50 runs'
 >>> print(f"{recipe.rates()[353]:.4f}")
 1.7625
+>>> [load(part).steps for part in parts("bert_large/adam_65k_32k")]
+[7037, 1562, 7299]
 """
 
 import dataclasses
@@ -32,34 +38,55 @@ if TYPE_CHECKING:
     from official.core.config_definitions import ExperimentConfig
 
 # The folders of official_configs that hold recipes.
-FOLDERS = ("resnet50",)
+FOLDERS = ("resnet50", "bert_large", "bert_base", "bert_tiny")
+# What a chain consists of, each begun from the one before.
+PARTS = ("phase1", "phase2", "squad")
 # Where an experiment is registered with the Model Garden.
 EXPERIMENTS = {
     "largebatch/resnet50_imagenet": "tf_largebatch.resnet.experiment",
+    "largebatch/bert_pretraining": "tf_largebatch.bert.experiment",
+    "largebatch/bert_squad": "tf_largebatch.bert.experiment",
 }
 SCHEDULES = {
     "largebatch_piecewise_polynomial": schedules.PiecewisePolynomial,
     "largebatch_cosine": schedules.Cosine,
     "largebatch_bert_polynomial": schedules.BertPolynomial,
 }
-FIELDS = {"row", "expected", "status", "experiment", "command"}
+# Every file says the first three itself, and those of the other two that it
+# does not take from its base.
+OF_EACH_FILE = {"row", "expected", "command"}
+FIELDS = OF_EACH_FILE | {"status", "experiment"}
 # A recipe has those of them that it needs.
 NOTES = ("detail", "paper", "published", "inferred", "own")
 
-# Where a recipe has what search spaces name.
-HYPERPARAMETERS = {
+# Where a recipe has what search spaces name, by the kind of the model.
+OF_ALL = {
     "learning_rate": "{schedule}.peak",
-    "initial": "{schedule}.initial",
-    "final": "{schedule}.final",
     "warmup_steps": "{schedule}.warmup_steps",
     "warmup_power": "{schedule}.warmup_power",
-    "decay_power": "{schedule}.decay_power",
-    "momentum": "{optimizer}.momentum",
     "weight_decay": "{optimizer}.weight_decay",
-    "label_smoothing": "task.losses.label_smoothing",
-    "gamma_0": "task.model.backbone.gamma_0",
-    "norm_epsilon": "task.model.backbone.epsilon",
-    "norm_momentum": "task.model.backbone.momentum",
+}
+OF_BERT = {
+    **OF_ALL,
+    "decay_power": "{schedule}.power",
+    "beta_1": "{optimizer}.beta_1",
+    "beta_2": "{optimizer}.beta_2",
+    "epsilon": "{optimizer}.epsilon",
+}
+HYPERPARAMETERS = {
+    "largebatch/resnet50_imagenet": {
+        **OF_ALL,
+        "initial": "{schedule}.initial",
+        "final": "{schedule}.final",
+        "decay_power": "{schedule}.decay_power",
+        "momentum": "{optimizer}.momentum",
+        "label_smoothing": "task.losses.label_smoothing",
+        "gamma_0": "task.model.backbone.gamma_0",
+        "norm_epsilon": "task.model.backbone.epsilon",
+        "norm_momentum": "task.model.backbone.momentum",
+    },
+    "largebatch/bert_pretraining": OF_BERT,
+    "largebatch/bert_squad": OF_BERT,
 }
 
 
@@ -74,8 +101,9 @@ class Recipe:
         status: whether this project has reached it.
         experiment: the registered experiment whose values it overrides.
         command: how to train it.
-        notes: where its values are from, by keys of :data:`NOTES`.
-        values: nested as in the experiment.
+        base: name of the recipe that it takes from what it does not say.
+        notes: where its own values are from, by keys of :data:`NOTES`.
+        values: nested as in the experiment, those of the base included.
     """
 
     name: str
@@ -84,6 +112,7 @@ class Recipe:
     status: str
     experiment: str
     command: str
+    base: str | None
     notes: Mapping[str, str]
     values: Mapping[str, Any]
 
@@ -118,7 +147,8 @@ class Recipe:
         """Returns the overrides that put this recipe at a point of a space.
 
         Args:
-            point: values by keys of :data:`HYPERPARAMETERS`.
+            point: values by the names that :data:`HYPERPARAMETERS` has for
+                the recipe's experiment.
 
         Returns:
             Overrides for :func:`experiment_config`.
@@ -137,13 +167,14 @@ class Recipe:
 
     def path_of(self, name: str) -> str:
         """Returns where the recipe has a hyperparameter; see :meth:`at`."""
-        if name not in HYPERPARAMETERS:
+        known = HYPERPARAMETERS[self.experiment]
+        if name not in known:
             raise UserError(
-                f"there is no hyperparameter {name!r}; "
-                f"{hint(name, HYPERPARAMETERS)}"
+                f"{self.name} has no hyperparameter {name!r}; "
+                f"{hint(name, known)}"
             )
         above = "trainer.optimizer_config"
-        return HYPERPARAMETERS[name].format(
+        return known[name].format(
             optimizer=f"{above}.optimizer.{self.optimizer}",
             schedule=f"{above}.learning_rate.{self.schedule}",
         )
@@ -152,12 +183,46 @@ class Recipe:
 def names() -> list[str]:
     """Returns the names of all recipes, those of outer folders first."""
     root = configs.root()
-    found = [
-        path.relative_to(root).with_suffix("").as_posix()
-        for folder in FOLDERS
-        for path in (root / folder).rglob("*.yaml")
-    ]
-    return sorted(found, key=lambda name: (name.count("/"), name))
+    found = []
+    for folder in FOLDERS:
+        paths = [
+            path.relative_to(root).with_suffix("").as_posix()
+            for path in (root / folder).rglob("*.yaml")
+        ]
+        found += sorted(paths, key=lambda name: (name.count("/"), name))
+    return found
+
+
+def exists(name: str) -> bool:
+    """Whether there is a recipe of that name."""
+    folders = name.split("/")
+    plain = folders[0] in FOLDERS and not {"", ".", ".."}.intersection(folders)
+    return plain and (configs.root() / f"{name}.yaml").is_file()
+
+
+def chain_of(name: str) -> str | None:
+    """Returns the chain that a recipe is a part of, if it is.
+
+    >>> chain_of("bert_large/adam_32k/squad"), chain_of("resnet50/lars_32k")
+    ('bert_large/adam_32k', None)
+    """
+    return name.rpartition("/")[0] if part_of(name) else None
+
+
+def part_of(name: str | None) -> str | None:
+    """Returns which part of a chain a recipe is, if it is one.
+
+    >>> part_of("bert_large/adam_32k/squad"), part_of("resnet50/lars_32k")
+    ('squad', None)
+    """
+    part = (name or "").rpartition("/")[2]
+    return part if part in PARTS else None
+
+
+def parts(chain: str) -> list[str]:
+    """Returns the names of a chain's recipes in order; none if it is none."""
+    found = [f"{chain}/{part}" for part in PARTS]
+    return [name for name in found if exists(name)]
 
 
 def load(name: str) -> Recipe:
@@ -166,15 +231,63 @@ def load(name: str) -> Recipe:
     Raises:
         UserError: there is none, or its file is not as it must be.
     """
-    if name not in names():
-        where = "`tf-largebatch recipes` lists them"
+    return read(name, "", ())
+
+
+def read(name: str, where: str, derived: tuple[str, ...]) -> Recipe:
+    """Returns a recipe; see :func:`load`.
+
+    Args:
+        name: of the recipe.
+        where: what messages add to say where the name stands.
+        derived: the recipes that it is the base of.
+    """
+    if not exists(str(name)):
+        raise UserError(f"there is no recipe {name!r}{where}; {advice(name)}")
+    if name in derived:
         raise UserError(
-            f"there is no recipe {name!r}; {hint(name, names(), where)}"
+            f"{name} is its own base by way of {' and '.join(derived)}{where}; "
+            "give one of them another base, or none"
         )
     path = configs.root() / f"{name}.yaml"
-    header = read_header(path)
+    header, values = read_header(path), configs.read(path)
     notes = {note: header.pop(note) for note in NOTES if note in header}
-    return Recipe(name, **header, notes=notes, values=configs.read(path))
+    base = header.pop("base", None)
+    if base is not None:
+        here = f", the base in the header of {path}"
+        below = read(base, here, (*derived, name))
+        inherited = {"status": below.status, "experiment": below.experiment}
+        header, values = inherited | header, merge(below.values, values)
+    return Recipe(name, **header, base=base, notes=notes, values=values)
+
+
+def advice(name: str) -> str:
+    """Returns what to do about a name that no recipe has."""
+    known = names()
+    within = [each for each in known if each.startswith(f"{name}/")]
+    if name and within:
+        return f"name a recipe in that folder, such as {within[0]}"
+    return hint(name, known, "`tf-largebatch recipes` lists them")
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nested values, some of them overridden.
+
+    With another ``type``, the values of the one before go as well.
+
+    >>> merge({"type": "a", "a": {"x": 1}, "y": {"z": 2, "u": 3}},
+    ...       {"type": "b", "b": {"x": 4}, "y": {"z": 5}})
+    {'type': 'b', 'y': {'z': 5, 'u': 3}, 'b': {'x': 4}}
+    """
+    merged = dict(below)
+    if "type" in below and above.get("type", below["type"]) != below["type"]:
+        merged.pop(below["type"], None)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(
+            merged.get(key), Mapping
+        )
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
 
 
 def read_header(path: pathlib.Path) -> dict[str, str]:
@@ -193,7 +306,9 @@ def read_header(path: pathlib.Path) -> dict[str, str]:
         problem = " ".join(str(error).split())
         raise UserError(f"{problem}, in the header of {path}") from error
     fields = set(header) if isinstance(header, dict) else set()
-    for field in sorted(fields.symmetric_difference(FIELDS) - set(NOTES)):
+    wanted = OF_EACH_FILE if "base" in fields else FIELDS
+    known = FIELDS.union(NOTES, ["base"])
+    for field in sorted((wanted - fields) | (fields - known)):
         problem = "unknown" if field in fields else "missing"
         raise UserError(f"{field!r} is {problem}, in the header of {path}")
     return header

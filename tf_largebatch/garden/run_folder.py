@@ -11,14 +11,23 @@ from tf_largebatch import configs
 from tf_largebatch.errors import UserError
 
 PARAMETERS = "params.yaml"
+# Which experiment a folder's settings are of. Where it is not said it is the
+# one that there was before there were others.
+NAME = "task.name"
+FIRST_EXPERIMENT = "largebatch/resnet50_imagenet"
 # What makes a checkpoint a recipe's: other settings may change when a run
 # goes on, such as where the data is or how often it is evaluated.
-OF_THE_MODEL = ("task.model",)
+OF_THE_MODEL = (NAME, "task.model")
 OF_THE_RUN = (
     *OF_THE_MODEL,
     "task.losses",
     "task.seed",
+    "task.init_checkpoint",
+    "task.group_size",
+    "task.group_clip_norm",
     "task.train_data.global_batch_size",
+    "task.train_data.seq_length",
+    "task.train_data.max_predictions_per_seq",
     "trainer.optimizer_config",
 )
 ERRORS = (OSError, tf.errors.OpError)
@@ -79,8 +88,8 @@ def check(
     Raises:
         UserError: they are of another recipe, or of none that is known.
     """
-    there = dict(flatten(read_parameters(folder)))
-    here = dict(flatten(as_yaml(config)))
+    there = named(read_parameters(folder))
+    here = named(as_yaml(config))
     for name in sorted({*here, *there}):
         of_parts = any(f"{name}.".startswith(f"{part}.") for part in parts)
         if of_parts and here.get(name) != there.get(name):
@@ -111,6 +120,12 @@ def read_parameters(folder: str) -> dict[str, Any]:
 def as_yaml(config: cfg.ExperimentConfig) -> dict[str, Any]:
     """Returns a config as ``params.yaml`` would have it."""
     return yaml.safe_load(yaml.safe_dump(config.as_dict()))
+
+
+def named(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings by their dotted names, the experiment's among them."""
+    values = dict(flatten(parameters))
+    return {**values, NAME: values.get(NAME) or FIRST_EXPERIMENT}
 
 
 def flatten(

@@ -1,0 +1,100 @@
+"""What a run's folder says: which experiment, and which settings make it."""
+
+import re
+
+import pytest
+import yaml
+from official.modeling.hyperparams import params_dict
+
+from tf_largebatch.errors import UserError
+from tf_largebatch.garden import recipes, run_folder, settings
+
+PHASE = "bert_tiny/original/phase1"
+SQUAD = "bert_tiny/original/squad"
+LARS = "resnet50/lars_32k"
+
+
+def written(name, folder, **task):
+    """Writes the settings of a recipe; returns the path of a checkpoint."""
+    config = recipes.experiment_config(name, {"task": task})
+    run_folder.write_parameters(str(folder), config)
+    return str(folder / "ckpt-1")
+
+
+@pytest.mark.parametrize("name", [PHASE, SQUAD, LARS])
+def test_a_folder_knows_its_experiment(name, tmp_path):
+    found = settings.of_run(written(name, tmp_path, seed=3))
+    assert found == recipes.experiment_config(name, {"task": {"seed": 3}})
+    # The Garden reads it as well.
+    params = params_dict.read_yaml_to_params_dict(
+        str(tmp_path / "params.yaml")
+    ).as_dict()
+    assert params == yaml.safe_load((tmp_path / "params.yaml").read_text())
+
+
+def test_a_folder_that_does_not_say_it_is_resnets(tmp_path):
+    """As those of before there were others."""
+    checkpoint = written(LARS, tmp_path)
+    path = tmp_path / "params.yaml"
+    values = yaml.safe_load(path.read_text())
+    del values["task"]["name"]
+    path.write_text(yaml.safe_dump(values))
+    config = settings.of_run(checkpoint)
+    assert config == recipes.experiment_config(LARS)
+    run_folder.check(str(tmp_path), config, run_folder.OF_THE_RUN)
+
+
+def test_an_experiment_that_nobody_knows(tmp_path):
+    checkpoint = written(PHASE, tmp_path)
+    path = tmp_path / "params.yaml"
+    path.write_text(path.read_text().replace("bert_pretraining", "bert_pre"))
+    words = (
+        f"task.name is 'largebatch/bert_pre', in {path}, which is no "
+        "experiment; did you mean largebatch/bert_pretraining?"
+    )
+    with pytest.raises(UserError, match=re.escape(words)):
+        settings.of_run(checkpoint)
+
+
+def test_another_experiments_folder_is_refused(tmp_path):
+    """Though the network of both is the same."""
+    written(PHASE, tmp_path)
+    config = recipes.experiment_config(SQUAD)
+    words = "(task.name is largebatch/bert_pretraining there, not largebatch/"
+    with pytest.raises(UserError, match=re.escape(words)):
+        run_folder.check(str(tmp_path), config, run_folder.OF_THE_MODEL)
+
+
+OF_THE_RUN = [
+    {"seed": 1},
+    {"init_checkpoint": "x"},
+    {"group_size": 4},
+    {"group_clip_norm": 2.0},
+    {"train_data": {"global_batch_size": 8}},
+    {"train_data": {"seq_length": 128}},
+    {"train_data": {"max_predictions_per_seq": 20}},
+    {"model": {"encoder": {"bert": {"num_layers": 3}}}},
+]
+
+
+@pytest.mark.parametrize("task", OF_THE_RUN)
+def test_what_makes_a_pretraining_another_run(task, tmp_path):
+    written(PHASE, tmp_path)
+    config = recipes.experiment_config(PHASE, {"task": task})
+    with pytest.raises(UserError, match="holds a run of another recipe"):
+        run_folder.check(str(tmp_path), config, run_folder.OF_THE_RUN)
+    if "model" not in task:
+        run_folder.check(str(tmp_path), config, run_folder.OF_THE_MODEL)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"train_data": {"input_path": "elsewhere"}},
+        {"validation_data": {"global_batch_size": 3}},
+    ],
+)
+def test_what_may_change_when_a_pretraining_goes_on(task, tmp_path):
+    written(PHASE, tmp_path)
+    config = recipes.experiment_config(PHASE, {"task": task})
+    run_folder.check(str(tmp_path), config, run_folder.OF_THE_RUN)

@@ -1,0 +1,1 @@
+"""BERT: its text and questions, pretraining, and SQuAD."""
