@@ -1,70 +1,126 @@
 """Small real workloads that need no download.
 
 A workload is a YAML file in ``official_configs/workloads`` and the module of
-the same name here, which has ``data`` and ``build_model``.
+the same name here, which has a subclass of :class:`Workload` called ``Task``.
 """
 
+import abc
 import functools
 import importlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_largebatch.errors import UserError
 
-class Workload:
+# Tensors or arrays in any structure, an example an element of the first axis.
+Examples = Any
+Settings = Mapping[str, Any]
+
+
+class Workload(abc.ABC):
     """Data, model, loss and metric of one workload, on TensorFlow.
 
     Args:
         config: content of the workload's YAML file.
+
+    Attributes:
+        family: whose models it trains: ``keras`` or ``tf_keras``.
+        initial_settings: names of the settings that decide how a model
+            begins; :meth:`build_model` takes them.
+        loss_settings: names of the settings that decide what training
+            minimises; :meth:`loss` takes them.
+        jit_compile: whether XLA compiles a training step.
+        splits: the examples by split.
+        measured: the same, or fewer of them, to measure a model by.
     """
+
+    family: ClassVar[str]
+    initial_settings: ClassVar[Sequence[str]] = ()
+    loss_settings: ClassVar[Sequence[str]] = ()
+    jit_compile: ClassVar[bool] = False
 
     def __init__(self, config: Mapping[str, Any]):
         self.config = config
-        self.module = importlib.import_module(f"{__name__}.{config['name']}")
         self.batch: int = config["batch"]
-        self.virtual_batch_size: int = config["virtual_batch_size"]
         self.evaluations: int = config["evaluations"]
-        self.splits: dict[str, tuple[tf.Tensor, tf.Tensor]] = {
-            name: (tf.constant(images), tf.constant(labels))
-            for name, (images, labels) in self.module.data(
-                config["splits"]
-            ).items()
+        self.splits: dict[str, Examples] = {
+            name: tf.nest.map_structure(tf.constant, examples)
+            for name, examples in self.data().items()
         }
+        self.measured = self.splits
 
-    def build_model(self, gamma_0: float, seed: int) -> keras.Model:
-        """Returns a new model; ``seed`` is that of its initial weights."""
-        return self.module.build_model(self.virtual_batch_size, gamma_0, seed)
+    @abc.abstractmethod
+    def data(self) -> dict[str, Examples]:
+        """Returns ``train``, ``validation`` and ``test``, always the same."""
+
+    @abc.abstractmethod
+    def build_model(self, seed: int, settings: Settings) -> Any:
+        """Returns a new model.
+
+        Args:
+            seed: of its initial weights.
+            settings: the ``initial_settings`` and perhaps others.
+        """
+
+    @abc.abstractmethod
+    def loss(self, model: Any, examples: Examples, settings: Settings) -> Any:
+        """Returns the mean loss of a batch, a scalar, as training has it.
+
+        Args:
+            model: what learns.
+            examples: the batch.
+            settings: the ``loss_settings``.
+        """
+
+    @abc.abstractmethod
+    def measure(self, model: Any, examples: Examples) -> tuple[Any, Any]:
+        """Returns the metric and the mean loss, scalars, without training."""
+
+    def trained_variables(self, model: Any) -> list[Any]:
+        """Returns the variables that the loss reaches."""
+        return model.trainable_variables
+
+    def initial_weights(
+        self, seed: int, settings: Settings
+    ) -> list[np.ndarray]:
+        """Returns the weights that a new model has; see `build_model`."""
+        chosen = [(name, settings[name]) for name in self.initial_settings]
+        return self._initial_weights(seed, tuple(chosen))
 
     @functools.cache  # noqa: B019 (a process has one workload)
-    def initial_weights(self, gamma_0: float, seed: int) -> list[np.ndarray]:
-        """Returns the weights that a new model has."""
-        return self.build_model(gamma_0, seed).get_weights()
+    def _initial_weights(self, seed: int, settings: tuple) -> list[np.ndarray]:
+        return self.build_model(seed, dict(settings)).get_weights()
 
     def order(self, seed: int, steps: int) -> np.ndarray:
         """Returns the examples of every batch, int32 of (steps, batch).
 
         Every epoch is shuffled anew; batches run on across its end.
         """
-        examples = len(self.splits["train"][1])
+        examples = len(tf.nest.flatten(self.splits["train"])[0])
         epochs = -(-steps * self.batch // examples)
         shuffler = np.random.default_rng(seed)
         order = [shuffler.permutation(examples) for _ in range(epochs)]
         batches = np.concatenate(order)[: steps * self.batch]
         return batches.reshape(steps, self.batch).astype(np.int32)
 
-    def loss(self, labels: Any, logits: Any, label_smoothing: Any) -> Any:
-        """Returns the mean cross entropy with (1 - tau) onehot + tau / k."""
-        classes = logits.shape[-1]
-        smoothed = (1.0 - label_smoothing) * tf.one_hot(labels, classes)
-        smoothed += label_smoothing / classes
-        return tf.reduce_mean(
-            tf.nn.softmax_cross_entropy_with_logits(smoothed, logits)
-        )
 
-    def metric(self, labels: Any, logits: Any) -> Any:
-        """Returns the part of the examples that is classified rightly."""
-        predictions = tf.argmax(logits, axis=-1, output_type=labels.dtype)
-        return tf.reduce_mean(tf.cast(predictions == labels, tf.float64))
+def load(config: Mapping[str, Any]) -> Workload:
+    """Returns the workload of a study.
+
+    Args:
+        config: content of its YAML file, with its ``name``.
+
+    Raises:
+        UserError: a package that it needs is not installed.
+    """
+    try:
+        module = importlib.import_module(f"{__name__}.{config['name']}")
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{config['name']} needs a package that is not installed "
+            f"({error.name}); pip install 'tf-largebatch[{config['extra']}]'"
+        ) from error
+    return module.Task(config)

@@ -4,11 +4,69 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from sklearn import datasets, model_selection
 
+from tf_largebatch import workloads
 from tf_largebatch.workloads.ghost_batch_norm import GhostBatchNormalization
 
 Split = tuple[np.ndarray, np.ndarray]
+
+
+class Task(workloads.Workload):
+    """Tells the ten digits apart, judged by accuracy.
+
+    Its settings are ``gamma_0``, the initial gamma of the last norm of each
+    residual block, and ``label_smoothing``, tau. Examples are images and
+    labels.
+    """
+
+    family = "keras"
+    initial_settings = ("gamma_0",)
+    loss_settings = ("label_smoothing",)
+
+    def data(self) -> dict[str, Split]:
+        """Returns the splits of the sizes that are configured."""
+        return data(self.config["splits"])
+
+    def build_model(
+        self, seed: int, settings: workloads.Settings
+    ) -> keras.Model:
+        """Returns a new model."""
+        size = self.config["virtual_batch_size"]
+        return build_model(size, settings["gamma_0"], seed)
+
+    def loss(
+        self, model: keras.Model, examples: Any, settings: workloads.Settings
+    ) -> tf.Tensor:
+        """Returns the mean cross entropy of a batch in training."""
+        images, labels = examples
+        logits = model(images, training=True)
+        return cross_entropy(labels, logits, settings["label_smoothing"])
+
+    def measure(
+        self, model: keras.Model, examples: Any
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the accuracy and the loss without label smoothing."""
+        images, labels = examples
+        logits = model(images, training=False)
+        return accuracy(labels, logits), cross_entropy(labels, logits, 0.0)
+
+
+def cross_entropy(labels: Any, logits: Any, label_smoothing: Any) -> tf.Tensor:
+    """Returns the mean cross entropy with (1 - tau) onehot + tau / k."""
+    classes = logits.shape[-1]
+    smoothed = (1.0 - label_smoothing) * tf.one_hot(labels, classes)
+    smoothed += label_smoothing / classes
+    return tf.reduce_mean(
+        tf.nn.softmax_cross_entropy_with_logits(smoothed, logits)
+    )
+
+
+def accuracy(labels: Any, logits: Any) -> tf.Tensor:
+    """Returns the part of the examples that is classified rightly."""
+    predictions = tf.argmax(logits, axis=-1, output_type=labels.dtype)
+    return tf.reduce_mean(tf.cast(predictions == labels, tf.float64))
 
 
 def data(sizes: dict[str, int]) -> dict[str, Split]:
