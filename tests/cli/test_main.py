@@ -60,7 +60,7 @@ MISTAKES = [
     (["compare", "--seeds=-1"], "--seeds is -1; give at least 1"),
     (["compare", "--seed=-1"], "--seed is -1"),
     (["compare", "--steps=3"], "--steps is 3; give at least 12"),
-    (["compare", "--table=table9"], "choose one of table2, table4"),
+    (["compare", "--table=table9"], "choose one of bert, table2, table4"),
     (["compare", "--workload=cifar"], "choose one of digits_resnet"),
     (["compare", "--rows=lamp"], "choose from lamb_ratio_1"),
 ]

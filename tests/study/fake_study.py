@@ -36,9 +36,9 @@ class FakeStudy:
 
     @classmethod
     def finished(cls, table: str = "table4", **sizes: Any) -> "FakeStudy":
-        """Returns a study of a table on the digits, the same every time."""
+        """Returns a study of a table, the same every time."""
         sizes = {"trials": 8, "seeds": 5, **sizes}
-        plan = protocol.create(table, "digits_resnet", **sizes)
+        plan = protocol.create(table, **sizes)
         return cls(plan, make_up(plan))
 
     @property

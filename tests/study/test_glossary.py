@@ -50,3 +50,17 @@ def test_hits_are_on_the_metrics_better_side(table4):
     )
     assert "target of 0.5 or below it" in explained(lower)["Hits"]
     assert "the loss as measured" in explained(lower)["Diverged"]
+
+
+def test_what_berts_table_needs_is_explained(fake_study):
+    study = fake_study.finished("bert")
+    words = ["Adam", "LAMB", "Trust ratio", "Bias correction", "Jump"]
+    more = ["Warmup power", "Masked-LM loss"]
+    assert list(explained(study)) == [*words, *more, *STATISTICS]
+    for names in (["adam"], ["lamb"]):
+        assert not {"Bias correction", "Jump"} & set(
+            explained(study.only(*names))
+        )
+    assert "Bias correction" in explained(study.only("lamb_uncorrected"))
+    assert "Bias correction" in explained(study.only("adam_uncorrected"))
+    assert "Jump" in explained(study.only("adam_jump"))

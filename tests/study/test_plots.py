@@ -180,6 +180,15 @@ def test_one_explosion_hides_no_other_row(table4):
     assert plots.loss_ceiling([]) is None
 
 
+def test_losses_far_from_0_fill_their_axis(table4):
+    high = row_with_curves(table4, curve([5, 5, 5], [7.0, 6.5, 6.0]))
+    low = row_with_curves(table4, curve([5, 5, 5], [7.0, 2.0, 1.0]))
+    assert plots.loss_floor([high]) == pytest.approx(5.9)
+    assert plots.loss_ceiling([high]) == pytest.approx(7.35)
+    assert plots.loss_floor([high, low]) == 0
+    assert plots.loss_floor([]) == 0
+
+
 def test_the_best_so_far_never_gets_worse(table4):
     row = table4.row("nesterov")
     values = [line["validation"] for line in row.tuning]
@@ -213,6 +222,31 @@ def test_rows_of_one_schedule_share_a_line(table2, table4):
         assert plots.group_label(group[0], table4.rows) == "all 8 rows"
         rates = plots.best_rates(table2.plan, table2.rows)
     assert len(plots.same_shape(rates)) == 4
+
+
+def test_the_jump_of_berts_schedule_is_drawn(fake_study):
+    study = fake_study.finished("bert")
+    with plots.plain_style():
+        shapes = plots.same_shape(plots.best_rates(study.plan, study.rows))
+    assert len(shapes) >= 2
+    # The warmup ends at step 64 of 320.
+    after = {
+        row.name: values[64] for members, values in shapes for row in members
+    }
+    assert len(after) == 8
+    for name, share in after.items():
+        # As a share of the highest rate, that of step 63 where there is one.
+        assert (share < 0.9) == name.endswith("jump")
+        assert share > 0.79
+
+
+def test_a_line_that_many_rows_share_is_named_in_short(fake_study):
+    rows = fake_study.finished("bert").rows
+    assert plots.group_label(rows[:2], rows) == "adam, adam_jump"
+    many = plots.group_label(rows[3:6], rows)
+    assert many == "adam_uncorrected_jump, lamb, lamb_jump"
+    many = plots.group_label(rows[3:7], rows)
+    assert many == "adam_uncorrected_jump and 3 more"
 
 
 def test_the_rates_are_those_of_the_best_point(table4):

@@ -76,6 +76,72 @@ def test_table_2_swaps_the_warmup_without_tuning_anew():
         assert same["settings"] | powers == swapped["settings"] | powers
 
 
+def test_the_table_of_bert_has_every_form_of_both_optimizers():
+    plan = protocol.create("bert")
+    assert plan["workload"]["name"] == "tiny_bert"
+    forms = set()
+    for row in plan["table"]["rows"]:
+        optimizer = row["optimizer"]
+        own = {"Adam": {"bias_correction": False}, "LAMB": {}}
+        lamb = {"Adam": {}, "LAMB": {"variant": "bert_2019"}}
+        plain = {
+            "class": optimizer["class"],
+            "epsilon": 1e-6,
+            "weight_decay": 0.01,
+            "global_clipnorm": 1.0,
+        }
+        uncorrected = own[plain["class"]] | lamb[plain["class"]]
+        is_corrected = optimizer == plain
+        assert is_corrected or optimizer == plain | uncorrected
+        jump = row["settings"]["discontinuous"]
+        forms.add((plain["class"], is_corrected, jump))
+        assert row["settings"]["schedule"] == "bert_polynomial"
+        assert row["settings"]["warmup_fraction"] == 0.2
+        assert (row["paper_value"] == 1.277) == (row["name"] == "adam")
+    assert len(forms) == 8
+
+
+def test_what_changes_between_berts_rows_is_what_is_said():
+    plan = protocol.create("bert")
+    count = 0
+    for row in plan["table"]["rows"]:
+        for change, name in row["changes"].items():
+            base, count = row_of(plan, name), count + 1
+            found = set()
+            if row["settings"] != base["settings"]:
+                found.add("With the jump")
+            if row["optimizer"]["class"] != base["optimizer"]["class"]:
+                found.add("With LAMB")
+            if len(row["optimizer"]) != len(base["optimizer"]):
+                found.add("Without bias correction")
+            assert found == {change}
+    assert count == 12
+
+
+def test_clipping_is_no_hyperparameter_of_a_run():
+    """Keras takes no variable for it."""
+    row = row_of(protocol.create("bert"), "adam_uncorrected")
+    assert protocol.optimizer_options(row) == {
+        "global_clipnorm": 1.0,
+        "bias_correction": False,
+    }
+    assert "global_clipnorm" not in protocol.fixed_hyperparameters(row)
+
+
+@pytest.mark.parametrize("table", configs.names("tables"))
+def test_a_table_has_a_workload_of_its_own(table):
+    plan = protocol.create(table)
+    own = configs.load("tables", table)["workload"]
+    assert plan == protocol.create(table, own)
+
+
+def test_a_workload_has_settings_of_its_own():
+    digits = row_of(create(), "nesterov")["settings"]
+    assert (digits["label_smoothing"], digits["gamma_0"]) == (0.1, 1.0)
+    bert = row_of(protocol.create("bert"), "adam")["settings"]
+    assert set(digits) - set(bert) == {"label_smoothing", "gamma_0"}
+
+
 @pytest.mark.parametrize(
     "changes, words",
     [
@@ -176,6 +242,7 @@ def test_what_is_no_number_goes_to_the_optimizer():
         ({"optimizer": {"class": "SGD"}}, "'SGD'; choose one of Adam"),
         ({"optimizer": {}}, "the optimizer None"),
         ({"settings": {"warmup": 1}}, "unknown setting 'warmup'"),
+        ({"settings": {"schedule": "step"}}, "'step'; choose one of cosine"),
         ({"optimizer": {"class": "HeavyBall"}}, "no free hyperparameter"),
     ],
 )
@@ -190,7 +257,7 @@ def test_a_row_that_is_none_is_named(change, words):
     rate = {"scale": "log", "low": 1, "high": 10}
     space = {"optimizers": {"LARS": {"learning_rate": rate}}}
     with pytest.raises(UserError, match="row 'odd'") as caught:
-        protocol.resolve_row(row, {}, space)
+        protocol.resolve_row(row, {}, space, {})
     assert words in str(caught.value)
 
 
@@ -207,8 +274,8 @@ def test_a_row_may_have_a_space_of_its_own():
         "bias_bn_optimizer": "LARS",
         "optimizer": {"class": "LARS"},
     }
-    assert protocol.resolve_row(row, {}, space)["space"] == own
-    other = protocol.resolve_row({**row, "name": "even"}, {}, space)
+    assert protocol.resolve_row(row, {}, space, {})["space"] == own
+    other = protocol.resolve_row({**row, "name": "even"}, {}, space, {})
     assert other["space"] == {"learning_rate": rate}
 
 
@@ -245,6 +312,15 @@ def test_where_lower_is_better_the_best_point_is_the_lowest():
     lines = [trial(0, 0.8, 0.1), trial(1, 0.7, 0.5)]
     study = {"workload": {"metric": {"direction": "min"}}}
     assert protocol.best_point(study, row, lines) == {"learning_rate": 1.0}
+
+
+def test_a_trial_that_was_stopped_early_is_not_the_best():
+    row = {"space": {"learning_rate": {}}}
+    early = {**trial(1, 0.9, 0.1), "pruned": True}
+    lines = [trial(0, 0.8, 0.1) | {"pruned": False}, early]
+    study = {"workload": {"metric": {"direction": "max"}}}
+    found = protocol.best_point(study, row, lines)
+    assert found == {"learning_rate": 0.0}
 
 
 def test_a_row_that_inherits_has_the_other_rows_tuned_values():

@@ -307,3 +307,64 @@ def test_lists_in_words(texts, words):
 
 def test_the_metric_that_the_made_up_studies_have(table4):
     assert table4.metric == Metric("accuracy", 1, 0.97)
+
+
+def with_changes(study, **changes):
+    """Returns the study with ``changes`` of its rows, by name."""
+    rows = [
+        {**row, "changes": changes.get(row["name"], {})}
+        for row in study.plan["table"]["rows"]
+    ]
+    table = {**study.plan["table"], "rows": rows}
+    return type(study)({**study.plan, "table": table}, study.lines)
+
+
+@pytest.mark.parametrize(
+    "lars, words",
+    [
+        (APART, "lars is 2.00 percentage points worse than nesterov (quartile"),
+        (APART, "ranges do not overlap)."),
+        (CLOSE, "worse than nesterov (quartile ranges overlap)."),
+        (GOOD, "lars is the same as nesterov (quartile ranges overlap)."),
+        ([0.95], "percentage points worse than nesterov."),
+    ],
+)
+def test_what_a_change_makes(table4, lars, words):
+    study = with_changes(two(table4, GOOD, lars), lars={"With X": "nesterov"})
+    assert words in said(study)
+    assert "With X, each row tuned by itself: lars is" in said(study)
+
+
+def test_a_change_is_followed_through_all_rows_that_have_it(table4):
+    study = table4.only("nesterov", "lars", "lars_momentum", "lamb").with_tests(
+        {"nesterov": GOOD, "lars": APART, "lars_momentum": GOOD, "lamb": APART}
+    )
+    study = with_changes(
+        study,
+        lars={"With X": "nesterov"},
+        lars_momentum={"With Y": "nesterov"},
+        lamb={"With X": "lars_momentum", "With Y": "lars"},
+    )
+    text = said(study)
+    first, second = (
+        next(line for line in text.splitlines() if line.startswith(change))
+        for change in ("With X", "With Y")
+    )
+    assert first.count("percentage points worse") == 2
+    assert "; lamb is 2.00" in first and "than lars_momentum" in first
+    assert second.count("is the same as") == 2
+
+
+def test_a_change_from_a_row_without_runs_is_not_spoken_of(table4):
+    study = two(table4, GOOD, APART).without(row="nesterov", kind="seed")
+    assert "With X" not in said(
+        with_changes(study, lars={"With X": "nesterov"})
+    )
+
+
+def test_the_questions_other_side_is_named_as_it_is(table4):
+    study = table4.only("adam_1e-8", "lamb_adam_1e-8")
+    assert "the best of LAMB lamb_adam_1e-8" in said(study)
+    assert "the best of LARS lars" in said(two(table4, GOOD, CLOSE))
+    both = table4.only("nesterov", "lars", "lamb")
+    assert "the best of LAMB and LARS" in said(both)

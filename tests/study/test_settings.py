@@ -48,6 +48,27 @@ def test_a_piecewise_polynomial_in_full():
     np.testing.assert_allclose(found, expected, rtol=3e-6)
 
 
+@pytest.mark.parametrize("discontinuous", [False, True])
+def test_berts_schedule_with_and_without_its_jump(discontinuous):
+    found = settings.rates(
+        {
+            "schedule": "bert_polynomial",
+            "warmup_fraction": 0.25,
+            "warmup_power": 2.0,
+            "decay_power": 1.0,
+            "discontinuous": discontinuous,
+        },
+        4.0,
+        20,
+    )
+    steps = np.arange(20)
+    decay_steps = 20 if discontinuous else 15
+    decayed = 4 * (20 - steps) / decay_steps
+    expected = np.where(steps < 5, 4 * (steps / 5) ** 2, decayed)
+    np.testing.assert_allclose(found, expected, rtol=3e-6)
+    assert found[5] == pytest.approx(3.0 if discontinuous else 4.0)
+
+
 def table_settings(name):
     """Returns the settings of a row of table 2."""
     table = configs.load("tables", "table2")

@@ -15,6 +15,7 @@ SCALES = [
     ("log", 0.001, 10.0, 0.1),
     ("one_minus_log", 0.9, 0.999, 0.99),
 ]
+SEQUENCES = pytest.mark.parametrize("sequence", ["halton", "sobol"])
 UNIT = {"scale": "linear", "low": 0, "high": 1}
 
 
@@ -46,7 +47,73 @@ def test_a_scales_inverse_inverts_it(scale, low, high, middle):
 
 
 def test_every_scale_is_tested():
-    assert {scale for scale, *_ in SCALES} == set(spaces.SCALES)
+    continuous = {scale for scale, *_ in SCALES}
+    assert continuous | {"integer"} == set(spaces.SCALES)
+
+
+def test_an_integer_scale_has_all_its_integers_equally_often():
+    (axis,) = space_of(1, scale="integer", low=-1, high=2)
+    found = [axis.value((n + 0.5) / 12) for n in range(12)]
+    assert found == [-1] * 3 + [0] * 3 + [1] * 3 + [2] * 3
+    assert all(type(value) is int for value in found)
+
+
+def test_a_choice_has_all_its_values_equally_often():
+    (axis,) = spaces.parse({"power": {"scale": "choice", "values": [1, "x"]}})
+    assert [axis.value(n / 4) for n in range(4)] == [1, 1, "x", "x"]
+
+
+def tied(**entry):
+    entry = {"scale": "integer", "low": 0, "high": 900, **entry}
+    return spaces.parse({"rate": UNIT, "warmup": {"below": "steps", **entry}})
+
+
+def test_a_tied_integer_stays_below_the_steps_and_fills_what_is_left():
+    points = spaces.points(tied(), 400, 0, {"steps": 100})
+    values = np.array([point["warmup"] for point in points])
+    assert set(values) == set(range(100))
+    free = spaces.points(tied(), 400, 0, {"steps": 5000})
+    assert max(point["warmup"] for point in free) == 900
+
+
+def test_a_dimension_can_stay_below_one_before_it():
+    space = spaces.parse({"peak": UNIT, "final": {**UNIT, "below": "peak"}})
+    points = spaces.points(space, 200, 0)
+    shares = np.array([point["final"] / point["peak"] for point in points])
+    assert shares.max() <= 1
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.01)
+
+
+def test_nothing_left_below_the_steps_is_one_line():
+    with pytest.raises(UserError, match="starts at 50 .* which is 50; start"):
+        spaces.points(tied(low=50), 1, 0, {"steps": 50})
+    assert spaces.points(tied(low=50), 1, 0, {"steps": 51})
+
+
+@SEQUENCES
+@pytest.mark.parametrize("seed", range(5))
+def test_no_dimension_has_a_hole(sequence, seed):
+    """Of 100 independent points the widest gap is about 0.06."""
+    points = spaces.points(space_of(4), 100, seed, sequence=sequence)
+    ends = np.zeros((1, 4)), as_array(points), np.ones((1, 4))
+    assert np.diff(np.sort(np.vstack(ends), 0), axis=0).max() < 0.035
+
+
+@SEQUENCES
+def test_either_sequence_continues(sequence):
+    few, many = (
+        spaces.points(space_of(3), count, 7, sequence=sequence)
+        for count in (5, 21)
+    )
+    assert many[:5] == few
+
+
+@SEQUENCES
+def test_a_centred_discrepancy_is_far_below_that_of_random_points(sequence):
+    points = spaces.points(space_of(4), 100, 0, sequence=sequence)
+    found = qmc.discrepancy(as_array(points))
+    random = qmc.discrepancy(np.random.default_rng(0).random((100, 4)))
+    assert found < 0.0015 and random > 5 * found
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -102,7 +169,10 @@ def test_spaces_of_equal_dimension_share_the_luck_of_the_draw():
         ({"scale": "log", "low": -1}, "log scale that reaches -1"),
         ({"scale": "one_minus_log"}, "one_minus_log scale that reaches 1"),
         ({"scale": "one_minus_log", "high": 2}, "scale that reaches 2"),
-        ({"scale": "logit"}, "'logit'; use one of linear, log, one_minus_log"),
+        (
+            {"scale": "logit"},
+            "'logit'; use one of linear, log, one_minus_log, integer",
+        ),
         ({"scale": None}, "the scale None"),
         ({"scale": ["log"]}, "the scale ['log']"),
         ({"low": "0"}, "the end '0'"),
@@ -113,6 +183,9 @@ def test_spaces_of_equal_dimension_share_the_luck_of_the_draw():
         ({"high": math.inf}, "the end inf"),
         ({"low": -math.inf}, "the end -inf"),
         ({"step": 1}, "keys scale, low and high"),
+        ({"scale": "integer", "high": 1.5}, "end 1.5; give an integer"),
+        ({"below": "decay"}, "below 'decay'; name one of steps, good"),
+        ({"scale": "choice"}, "keys scale and values"),
     ],
 )
 def test_a_bad_dimension_is_one_line(entry, words):
@@ -129,6 +202,12 @@ def test_a_bad_dimension_is_one_line(entry, words):
 def test_a_dimension_must_have_its_three_keys(entry):
     with pytest.raises(UserError, match="scale, low and high"):
         spaces.parse({"rate": entry})
+
+
+@pytest.mark.parametrize("values", [[], [1], [1, 2, 1], "ab", None])
+def test_a_choice_must_have_values_that_differ(values):
+    with pytest.raises(UserError, match="power in the space"):
+        spaces.parse({"power": {"scale": "choice", "values": values}})
 
 
 @pytest.mark.parametrize("config", [{}, None, [], "log"])

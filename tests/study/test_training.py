@@ -53,7 +53,7 @@ def test_a_line_is_json_and_says_what_was_run(line, runs):
 def test_a_run_does_what_a_plain_loop_does(trainer, row, runs, line):
     """The same steps with constants for variables, eagerly."""
     numbers, workload = runs[0].hyperparameters, trainer.workload
-    model = workload.build_model(numbers["gamma_0"], runs[0].seed)
+    model = workload.build_model(runs[0].seed, numbers)
     optimizer = largebatch.Adam(
         largebatch.Cosine(numbers["learning_rate"], STEPS),
         epsilon=1e-8,
@@ -63,8 +63,8 @@ def test_a_run_does_what_a_plain_loop_does(trainer, row, runs, line):
     losses = []
     for batch in workload.order(runs[0].seed, STEPS):
         with tf.GradientTape() as tape:
-            logits = model(tf.gather(images, batch), training=True)
-            loss = workload.loss(tf.gather(labels, batch), logits, 0.1)
+            examples = tf.gather(images, batch), tf.gather(labels, batch)
+            loss = workload.loss(model, examples, {"label_smoothing": 0.1})
         variables = model.trainable_variables
         gradients = tape.gradient(loss, [v.value for v in variables])
         optimizer.apply_gradients(zip(gradients, variables))
@@ -74,9 +74,8 @@ def test_a_run_does_what_a_plain_loop_does(trainer, row, runs, line):
     found = [point["loss"] for point in line["curve"]]
     np.testing.assert_allclose(found[:6], losses[:6], rtol=2e-4)
     np.testing.assert_allclose(found, losses, rtol=2e-2)
-    logits = model(workload.splits["test"][0], training=False)
-    accuracy = float(workload.metric(workload.splits["test"][1], logits))
-    assert line["test"] == pytest.approx(accuracy, abs=0.02)
+    accuracy, _ = workload.measure(model, workload.splits["test"])
+    assert line["test"] == pytest.approx(float(accuracy), abs=0.02)
 
 
 def test_a_program_is_traced_once_for_all_runs_of_a_kind(
@@ -122,3 +121,21 @@ def test_kinds_differ_by_class_selectors_and_variant(trainer, study):
     }
     # Nesterov, LARS with and without fallback, Adam, pure LAMB, LAMB.
     assert len(kinds) == 6
+
+
+def test_a_hopeless_run_stops_where_it_is_told(trainer, row, runs, line):
+    def is_hopeless(step, value):
+        asked.append((step, value))
+        return step == 3
+
+    asked = []
+    stopped = trainer.run(row, runs[0], is_hopeless)
+    assert stopped["curve"] == line["curve"][:3]
+    assert (stopped["steps"], stopped["diverged"]) == (3, False)
+    assert asked == [(x["step"], x["validation"]) for x in line["curve"][:3]]
+
+
+def test_a_run_is_not_asked_whether_to_stop_at_its_end(trainer, row, runs):
+    asked = []
+    trainer.run(row, runs[0], lambda step, value: asked.append(step))
+    assert asked == list(range(1, STEPS))

@@ -6,36 +6,47 @@ again with fresh seeds, and these runs are compared. Progress is shown; what
 is interrupted goes on where it was when the same command is given again.
 
 Written to --out: report.html (to look at), summary.json (the figures),
-trials.jsonl (every run), study.yaml (all settings), plots/*.png.
+trials.jsonl (every run), study.yaml (all settings), plots/*.png, study.db
+(the runs as they are done, for optuna-dashboard too).
 
 example:
   tf-largebatch compare --table=table2 --trials=4 --seeds=3 --out=runs/short
 """
 
+import contextlib
 import json
 import os
 import pathlib
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 if TYPE_CHECKING:
-    from tf_largebatch.study.ledger import Ledger
+    from tqdm import tqdm
+
+    from tf_largebatch.study.ledger import Ledger, Line
     from tf_largebatch.study.protocol import Run
 
 EXTRA = "study"
+# Seconds until the progress line looks again at what other workers did.
+LOOK = 5
 FLAGS = flags.FlagValues()
 TABLE = flags.DEFINE_string(
     "table",
     "table4",
     "which of the paper's tables: table2 (does each optimizer need its own "
-    "warmup?) or table4 (which optimizer for weights, which for the rest?)",
+    "warmup?), table4 (which optimizer for weights, which for the rest?) or "
+    "bert (does BERT need LAMB, bias correction, a schedule without a jump?)",
     flag_values=FLAGS,
 )
 WORKLOAD = flags.DEFINE_string(
-    "workload", "digits_resnet", "what is learnt", flag_values=FLAGS
+    "workload",
+    None,
+    "what is learnt: digits_resnet or tiny_bert; without it the table's",
+    flag_values=FLAGS,
 )
 TRIALS = flags.DEFINE_integer(
     "trials",
@@ -62,8 +73,8 @@ OUT = flags.DEFINE_string(
 
 def main() -> int:
     """Runs the comparison that the flags describe."""
+    from tf_largebatch.study import folder as folders
     from tf_largebatch.study import protocol
-    from tf_largebatch.study.ledger import Ledger
 
     study = protocol.create(
         TABLE.value,
@@ -75,75 +86,116 @@ def main() -> int:
         rows=ROWS.value,
     )
     folder = pathlib.Path(OUT.value or f"runs/{TABLE.value}")
-    ledger = Ledger(folder, study)
+    quiet()
+    ledger = folders.create(folder, study, None)
     try:
-        train(study, ledger)
-        publish(study, ledger)
+        with saved(ledger, folder):
+            train(ledger, folder)
+        publish(ledger, folder)
     finally:
         ledger.close()
     return 0
 
 
-def train(study: Mapping[str, Any], ledger: "Ledger") -> None:
-    """Does the runs that are not done yet, and shows how far it is."""
+def quiet() -> None:
+    """Has other packages say what matters alone; call it before the rest."""
     # Must be set before the first import of Keras and TensorFlow.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from tqdm import tqdm
+    import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@contextlib.contextmanager
+def saved(ledger: "Ledger", folder: pathlib.Path | None) -> Iterator[None]:
+    """Writes the lines, if there is a folder, also where work is stopped."""
+    from tf_largebatch.study import folder as folders
+
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        say(
+            f"stopped; {ledger.done} runs are saved, and the same command "
+            "goes on from there"
+        )
+        raise
+    finally:
+        if folder is not None:
+            folders.write_lines(folder, ledger)
+
+
+def train(ledger: "Ledger", folder: pathlib.Path | None) -> None:
+    """Does the runs that are not done yet, and shows how far it is."""
     from tf_largebatch.study import runner
 
-    total = runner.count(study)
+    announce(ledger, folder)
+    with (
+        progress(ledger) as bar,
+        contextlib.closing(runner.execute(ledger)) as events,
+    ):
+        seen = time.monotonic()
+        for event in events:
+            bar.update(isinstance(event, dict))
+            bar.set_description_str(describe(event), refresh=True)
+            # Others may work on it too; to look costs something.
+            if event is None or time.monotonic() > seen + LOOK:
+                bar.update(ledger.done - bar.n)
+                seen = time.monotonic()
+
+
+def announce(ledger: "Ledger", folder: pathlib.Path | None) -> None:
+    """Says what there is to do."""
+    study = ledger.study
     say(
-        f"{study['table']['name']} on {study['workload']['name']}: {total} "
-        f"runs of {study['steps']} steps, {len(ledger.lines)} of them done; "
-        f"writing to {ledger.folder}"
+        f"{study['table']['name']} on {study['workload']['name']}: "
+        f"{ledger.total} runs of {study['steps']} steps, {ledger.done} of "
+        "them done" + (f"; writing to {folder}" if folder else "")
     )
-    with tqdm(
-        total=total,
-        initial=len(ledger.lines),
+
+
+def progress(ledger: "Ledger") -> "tqdm":
+    """Returns a line that says how many runs are done, and the time left."""
+    from tqdm import tqdm
+
+    return tqdm(
+        total=ledger.total,
+        initial=ledger.done,
         bar_format="{n}/{total} runs [{elapsed}, {remaining} left] {desc}",
         # In a file, a line now and then will do.
         mininterval=0.1 if sys.stderr.isatty() else 15,
-    ) as bar:
-        try:
-            for run in runner.execute(study, ledger):
-                bar.update(run is None)
-                bar.set_description_str(describe(run), refresh=True)
-        except (KeyboardInterrupt, SystemExit):
-            bar.close()
-            say(
-                f"stopped; {len(ledger.lines)} runs are saved, and the same "
-                "command goes on from there"
-            )
-            raise
+    )
 
 
-def describe(run: "Run | None") -> str:
-    """Returns what a run is, for the progress line."""
-    if run is None:
+def describe(run: "Run | Line | None") -> str:
+    """Returns what a run that begins is, for the progress line."""
+    if run is None or isinstance(run, dict):
         return ""
     kind = "tuning" if run.kind == "tune" else "seed"
     return f"{run.row}, {kind} {run.index + 1}"
 
 
-def publish(study: Mapping[str, Any], ledger: "Ledger") -> None:
+def publish(ledger: "Ledger", folder: pathlib.Path) -> None:
     """Writes the summary and the report, and prints the figures."""
-    from tf_largebatch.study import ledger as ledgers
+    from tf_largebatch.study import folder as folders
     from tf_largebatch.study import report, summary
 
     say("writing the report")
+    study, lines = ledger.study, ledger.lines
     figures = summary.summarize(
-        study, ledger.lines, summary.versions(), summary.device()
+        study,
+        lines,
+        summary.versions(study["workload"]["packages"]),
+        summary.device(),
     )
     try:
         text = json.dumps(figures, indent=1, allow_nan=False)
-        ledgers.replace(ledger.folder / "summary.json", text + "\n")
-        report.write(ledger.folder, study, ledger.lines, figures)
+        folders.replace(folder / "summary.json", text + "\n")
+        report.write(folder, study, lines, figures)
     except OSError as error:
-        raise ledgers.cannot_write(ledger.folder, error) from error
+        raise folders.cannot_write(folder, error) from error
     print(table(figures))
-    print(f"\nTo look at: {ledger.folder / 'report.html'}")
+    print(f"\nTo look at: {folder / 'report.html'}")
 
 
 def table(figures: Mapping[str, Any]) -> str:
@@ -155,6 +207,9 @@ def table(figures: Mapping[str, Any]) -> str:
     ]
     for row in figures["rows"]:
         test, train = row["test"], row["train"]
+        if not row["seeds"]:
+            lines.append(f"{row['name']:24} no run with a fresh seed yet")
+            continue
         lines.append(
             f"{row['name']:24} {test['median']:.4f} "
             f"({test['q1']:.4f} to {test['q3']:.4f})  "

@@ -26,6 +26,7 @@ COMMANDS = {
     "export": "exports a trained network as a SavedModel",
     "recipes": "every row of the paper as settings: what there is to train",
     "schedules": "draws the learning rates of recipes, such as figure 1",
+    "study": "tunes and compares with any number of workers and machines",
     "train": "trains a recipe through the Model Garden, and evaluates",
 }
 HELP = f"""\

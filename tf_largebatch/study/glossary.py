@@ -38,6 +38,24 @@ WARMUP = (
     "the learning rate rises from 0 to its peak as (share of the warmup)"
     " to this power: 1 is a straight line, 2 starts more slowly."
 )
+BIAS_CORRECTION = (
+    "Adam's and LAMB's averages of the gradients start at zero and are "
+    "divided by the share of their weight that is there; without it the early "
+    "steps of Adam are larger."
+)
+JUMP = (
+    "the learning rate decays from step 0, and the warmup overwrites that: "
+    "where the warmup ends, the rate drops at once from its peak to what has "
+    "decayed by then."
+)
+# Of metrics, by name.
+METRICS = {
+    "masked-LM loss": (
+        "words are hidden, and the network says how likely each token is in "
+        "their place; this is the mean of minus the logarithm of what it says "
+        "of the right one."
+    ),
+}
 
 
 def terms(rows: Sequence[Row], metric: Metric) -> list[tuple[str, str]]:
@@ -54,8 +72,15 @@ def terms(rows: Sequence[Row], metric: Metric) -> list[tuple[str, str]]:
         explained.append(("Trust ratio", TRUST_RATIO))
     if any(freezes_zeros(row) for row in rows):
         explained.append(("Pure LAMB", PURE_LAMB))
+    if not all(is_corrected(row) for row in rows):
+        explained.append(("Bias correction", BIAS_CORRECTION))
+    if any(row.config["settings"].get("discontinuous") for row in rows):
+        explained.append(("Jump", JUMP))
     if any(row.config["settings"].get("warmup_fraction") for row in rows):
         explained.append(("Warmup power", WARMUP))
+    if metric.name in METRICS:
+        name = metric.name[:1].upper() + metric.name[1:]
+        explained.append((name, METRICS[metric.name]))
     return explained + statistics(metric)
 
 
@@ -84,6 +109,13 @@ def statistics(metric: Metric) -> list[tuple[str, str]]:
             "of the runs that got there.",
         ),
     ]
+
+
+def is_corrected(row: Row) -> bool:
+    """Whether the row's averages, if it has any, are corrected."""
+    optimizer = row.config["optimizer"]
+    default = optimizer.get("variant") != "bert_2019"
+    return bool(optimizer.get("bias_correction", default))
 
 
 def freezes_zeros(row: Row) -> bool:

@@ -40,6 +40,7 @@ QUIET = "#c9c9c9"
 WARNING = "#b00020"
 DOTS_PER_INCH = 160
 LONGEST_NAME = 26
+LONGEST_LINE = 50
 # Stands for infinity, next to which NumPy's quantiles are NaN. No float32 is
 # near.
 HUGE = 1e300
@@ -244,7 +245,7 @@ def curves(row: Row, rows: Sequence[Row], metric: Metric) -> Picture:
     )
     panels[0].yaxis.set_major_formatter(value_formatter(metric))
     panels[1].set_xlabel("step")
-    panels[1].set_ylim(0, loss_ceiling(rows))
+    panels[1].set_ylim(loss_floor(rows), loss_ceiling(rows))
     panels[0].set_title(label(row), loc="left", fontweight="bold", fontsize=10)
     if not row.repeats:
         panels[0].set_title("no finished run", loc="right", fontsize=10)
@@ -273,14 +274,27 @@ def quartiles(row: Row, key: str) -> tuple[np.ndarray, ...]:
     return np.array(steps), middle, low, high
 
 
+def loss_floor(rows: Sequence[Row]) -> float:
+    """Returns where loss axes begin: at 0, unless all losses are far off."""
+    curves = [quartiles(row, "loss")[1] for row in rows]
+    losses = finite(np.concatenate(curves)) if curves else np.array([])
+    if not losses.size or losses.min() < 0.5 * losses.max():
+        return 0.0
+    return float(losses.min() - 0.1 * np.ptp(losses))
+
+
 def loss_ceiling(rows: Sequence[Row]) -> float | None:
     """Returns where loss axes end, so that one explosion hides no other row."""
+    curves = [quartiles(row, "loss") for row in rows]
     peaks = [
         np.nanmax(middle)
-        for _, middle, _, _ in (quartiles(row, "loss") for row in rows)
+        for _, middle, _, _ in curves
         if np.isfinite(middle).any()
     ]
-    return 1.5 * float(np.median(peaks)) if peaks else None
+    if not peaks:
+        return None
+    highest = max(np.nanmax(high) for _, _, _, high in curves if len(high))
+    return float(min(1.5 * np.median(peaks), 1.05 * highest))
 
 
 def carried(
@@ -301,9 +315,11 @@ def schedules(study: Mapping[str, Any], rows: Sequence[Row]) -> Picture:
     rates = best_rates(study, rows)
     if not rates:
         return nothing("schedules.png", "No row has a best point yet.")
-    figure = Figure(figsize=(4.6, 5.2), layout="constrained")
+    shapes = same_shape(rates)
+    height = 5.2 + 0.2 * (len(shapes) - 1)
+    figure = Figure(figsize=(4.6, height), layout="constrained")
     shape, size = figure.subplots(2, sharex=True)
-    for members, values in same_shape(rates):
+    for members, values in shapes:
         every = max(1, len(values) // 6)
         shape.plot(
             values,
@@ -330,7 +346,8 @@ def schedules(study: Mapping[str, Any], rows: Sequence[Row]) -> Picture:
     size.set_ylabel("learning rate (log)")
     size.set_xlabel("step")
     size.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    shape.legend(loc="best")
+    # Outside the panel, which long names would cover.
+    figure.legend(*shape.get_legend_handles_labels(), loc="outside upper left")
     figure.legend(
         *size.get_legend_handles_labels(), loc="outside lower center", ncols=2
     )
@@ -377,9 +394,10 @@ def group_label(members: Sequence[Row], rows: Sequence[Row]) -> str:
     """Returns what a legend calls rows that share a schedule's shape."""
     if len(members) == len(rows) > 1:
         return f"all {len(rows)} rows"
-    if len(members) > 3:
+    names = ", ".join(label(row) for row in members)
+    if len(names) > LONGEST_LINE:
         return f"{label(members[0])} and {len(members) - 1} more"
-    return ", ".join(label(row) for row in members)
+    return names
 
 
 def search(row: Row, metric: Metric) -> Picture:

@@ -6,14 +6,21 @@ and seeds every row gets. All that is run follows from it.
 """
 
 import dataclasses
+import importlib
+import inspect
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tf_largebatch import configs
-from tf_largebatch.errors import UserError
+from tf_largebatch.errors import UserError, hint
 from tf_largebatch.study import settings, spaces
 
 OPTIMIZERS = ("Adam", "HeavyBall", "LAMB", "LARS", "Nesterov")
+# Of study.yaml; another number means that other versions cannot go on.
+FORMAT = 1
+# Of every optimizer; they cannot be variables, so no run varies them.
+KERAS_ARGUMENTS = ("clipnorm", "clipvalue", "global_clipnorm")
 ROW_KEYS = {
     "name",
     "weights_optimizer",
@@ -23,6 +30,7 @@ ROW_KEYS = {
     "space",
     "tuned_as",
     "paper_value",
+    "changes",
 }
 
 
@@ -52,50 +60,70 @@ class Run:
 
 def create(
     table: str,
-    workload: str,
+    workload: str | None = None,
     *,
     trials: int | None = None,
     seeds: int | None = None,
     seed: int = 0,
     steps: int | None = None,
     rows: Sequence[str] = (),
+    only: Sequence[str] = (),
+    space: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the protocol of one of the paper's tables on a workload.
 
     Args:
         table: a name in ``official_configs/tables``.
-        workload: a name in ``official_configs/workloads``.
-        trials: tuning runs of every row that is tuned; None means the
+        workload: a name in ``official_configs/workloads``; None means the
             table's, also below.
+        trials: tuning runs of every row that is tuned.
         seeds: runs of every row at its best point, each with a fresh seed.
         seed: of the whole study.
         steps: of a run.
         rows: names of the table's further rows to add.
+        only: names of all rows to have instead, further ones or not.
+        space: the search spaces, as a file of ``official_configs/spaces`` has
+            them; None means the workload's for the table.
 
     Raises:
         UserError: an unknown name or a number that makes no study.
     """
     if seed < 0:
         raise UserError(f"--seed is {seed}; give 0 or more")
-    workload_config = configs.load("workloads", workload)
     table_config = configs.load("tables", table)
-    space_config = configs.load(f"spaces/{workload}", table)
+    workload = workload or table_config["workload"]
+    workload_config = configs.load("workloads", workload)
+    if space is None:
+        space = configs.load(f"spaces/{workload}", table)
     given = {"steps": steps, "trials": trials, "seeds": seeds}
     sizes = {
         name: table_config[name] if size is None else size
         for name, size in given.items()
     }
     check_sizes(sizes, workload_config["evaluations"])
-    chosen = choose_rows(table_config, rows)
+    chosen = (
+        choose_only(table_config, only)
+        if only
+        else choose_rows(table_config, rows)
+    )
     return {
+        "format": FORMAT,
+        "name": f"{table}_{workload}",
         "workload": {"name": workload_config.pop("workload")} | workload_config,
         "table": {
             "name": table,
             "title": table_config["title"],
+            "question": table_config["question"],
             "paper": table_config["paper"],
+            "paper_task": table_config["paper_task"],
             "settings": table_config["settings"],
             "rows": [
-                resolve_row(row, table_config["settings"], space_config)
+                resolve_row(
+                    row,
+                    table_config["settings"],
+                    space,
+                    workload_config["settings"],
+                )
                 for row in chosen
             ],
         },
@@ -124,24 +152,61 @@ def choose_rows(
     Raises:
         UserError: no such further row, or one named twice.
     """
-    further = {row["name"]: row for row in table.get("further_rows", ())}
-    for number, name in enumerate(extra):
-        if name not in further:
+    further = table.get("further_rows", ())
+    return [*table["rows"], *named_rows(table, further, extra)]
+
+
+def choose_only(
+    table: Mapping[str, Any], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Returns the rows that are named, in this order.
+
+    Raises:
+        UserError: no such row, one named twice, or one without the row that
+            it is tuned as.
+    """
+    known = [*table["rows"], *table.get("further_rows", ())]
+    rows = named_rows(table, known, names)
+    for row in rows:
+        if row.get("tuned_as") not in (None, *names):
+            raise UserError(
+                f"--rows names {row['name']!r} without {row['tuned_as']!r}, "
+                "which it is tuned as; name both"
+            )
+    return rows
+
+
+def named_rows(
+    table: Mapping[str, Any],
+    known: Sequence[dict[str, Any]],
+    names: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Returns those of a table's rows that ``--rows`` names."""
+    by_name = {row["name"]: row for row in known}
+    for number, name in enumerate(names):
+        if name not in by_name:
             raise UserError(
                 f"--rows names {name!r}, which {table['table']} does not "
-                f"have; choose from {', '.join(further) or 'none'}"
+                f"have; choose from {', '.join(by_name) or 'none'}"
             )
-        if name in extra[:number]:
+        if name in names[:number]:
             raise UserError(f"--rows names {name!r} twice; name it once")
-    return [*table["rows"], *(further[name] for name in extra)]
+    return [by_name[name] for name in names]
 
 
 def resolve_row(
     row: Mapping[str, Any],
     shared: Mapping[str, Any],
     space_config: Mapping[str, Any],
+    workload_settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Returns a row with its settings and its search space filled in.
+
+    Args:
+        row: of the table's YAML file.
+        shared: the settings of all its rows.
+        space_config: the search spaces of the table's rows.
+        workload_settings: the workload's own settings and their defaults.
 
     Raises:
         UserError: an unknown key, optimizer or setting, or no valid space.
@@ -156,16 +221,15 @@ def resolve_row(
             f"{where} has the optimizer {optimizer.get('class')!r}; "
             f"choose one of {', '.join(OPTIMIZERS)}"
         )
-    resolved = {**settings.DEFAULTS, **shared, **row.get("settings", {})}
-    unknown = set(resolved) - set(settings.DEFAULTS)
-    if unknown:
-        raise UserError(f"{where} has the unknown setting {min(unknown)!r}")
+    resolved = resolve_settings(
+        {**settings.DEFAULTS, **workload_settings},
+        {**shared, **row.get("settings", {})},
+        where,
+    )
     space: Mapping[str, Any] = {}
     if not row.get("tuned_as"):
-        space = space_config.get("rows", {}).get(
-            row["name"], space_config["optimizers"].get(optimizer["class"])
-        )
-        spaces.parse(space, f"the space of {where}")
+        space = space_of(row, space_config)
+        check_space(space, optimizer, resolved, where)
     return {
         "name": row["name"],
         "weights_optimizer": row["weights_optimizer"],
@@ -175,21 +239,83 @@ def resolve_row(
         "space": dict(space),
         "tuned_as": row.get("tuned_as"),
         "paper_value": row.get("paper_value"),
+        "changes": row.get("changes", {}),
     }
+
+
+def space_of(
+    row: Mapping[str, Any], config: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Returns a row's search space: its own, or that of its optimizer."""
+    for key in ("rows", "optimizers"):
+        section = config.get(key, {})
+        if not isinstance(section, Mapping):
+            raise UserError(f"the search spaces' {key} is {section!r}")
+        name = row["name"] if key == "rows" else row["optimizer"]["class"]
+        if name in section:
+            return section[name]
+    return {}
+
+
+def check_space(
+    space: Mapping[str, Any],
+    optimizer: Mapping[str, Any],
+    resolved: Mapping[str, Any],
+    where: str,
+) -> None:
+    """Raises UserError for a space that is none, or not of this optimizer."""
+    axes = spaces.parse(space, f"the space of {where}")
+    name = optimizer["class"]
+    # HeavyBall is in heavy_ball.
+    module = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    found = importlib.import_module(f"tf_largebatch.optimizers.{module}")
+    known = {*resolved, *inspect.signature(getattr(found, name)).parameters}
+    for axis in axes:
+        if axis.name not in known:
+            raise UserError(
+                f"the space of {where} has {axis.name!r}, which {name} has "
+                f"not; {hint(axis.name, known)}"
+            )
+    if "learning_rate" not in {*space, *optimizer}:
+        raise UserError(f"the space of {where} lacks learning_rate; add it")
+
+
+def resolve_settings(
+    defaults: Mapping[str, Any], given: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Returns all settings of a row.
+
+    Raises:
+        UserError: an unknown setting or schedule.
+    """
+    unknown = set(given) - set(defaults)
+    if unknown:
+        raise UserError(f"{where} has the unknown setting {min(unknown)!r}")
+    resolved = {**defaults, **given}
+    if resolved["schedule"] not in settings.SCHEDULES:
+        raise UserError(
+            f"{where} has the schedule {resolved['schedule']!r}; "
+            f"choose one of {', '.join(settings.SCHEDULES)}"
+        )
+    return resolved
 
 
 def fixed_hyperparameters(row: Mapping[str, Any]) -> dict[str, float]:
     """Returns the row's numbers that are not tuned, by name."""
     numbers = {**row["settings"], **row["optimizer"]}
-    return {name: float(x) for name, x in numbers.items() if is_number(x)}
+    return {
+        name: float(value)
+        for name, value in numbers.items()
+        if is_number(value) and name not in KERAS_ARGUMENTS
+    }
 
 
 def optimizer_options(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of the row's optimizer that are no numbers."""
+    """Returns the arguments of the row's optimizer that no run varies."""
     return {
         name: value
         for name, value in row["optimizer"].items()
-        if name != "class" and not is_number(value)
+        if name in KERAS_ARGUMENTS or (name != "class" and not is_number(value))
     }
 
 
@@ -268,7 +394,8 @@ def best_point(
 ) -> dict[str, float]:
     """Returns the tuned values with the best validation metric.
 
-    A tie goes to the lower validation loss, then to the earlier trial.
+    A tie goes to the lower validation loss, then to the earlier trial. A trial
+    that was stopped early is not chosen.
 
     Args:
         protocol: of the study.
@@ -287,5 +414,6 @@ def best_point(
             -line["index"],
         )
 
-    best = max(lines, key=merit)["hyperparameters"]
+    whole = [line for line in lines if not line.get("pruned")]
+    best = max(whole or lines, key=merit)["hyperparameters"]
     return {name: best[name] for name in row["space"]}

@@ -17,6 +17,7 @@ FAR = 10  # times the usual spread between seeds
 # Part of a metric's value: metrics are float32, and one over 400 examples
 # has no exact binary form, so equal results differ in their last digits.
 ROUNDING = 1e-6
+SAME = "the same"
 
 
 def findings(rows: Sequence[Row], metric: Metric) -> list[str]:
@@ -28,6 +29,7 @@ def findings(rows: Sequence[Row], metric: Metric) -> list[str]:
         *leaders(ranked, metric),
         *families(ranked, metric),
         *swaps(ranked, metric),
+        *changes(ranked, metric),
         *target_hits(ranked, metric),
         *failures(ranked, metric),
         *noise(ranked, metric),
@@ -76,7 +78,7 @@ def families(ranked: Sequence[Row], metric: Metric) -> list[str]:
     verdict = "no larger than" if within else "larger than"
     return [
         "On the question itself: the best median of a plain optimizer is "
-        f"{named(plain[0], metric)}, the best of LARS and LAMB "
+        f"{named(plain[0], metric)}, the best of {class_names(adapted)} "
         f"{named(adapted[0], metric)}. The difference, "
         f"{metric.show_gap(gap)}, is {verdict} the quartile range over seeds "
         f"of the wider of the two ({metric.show_gap(spread)})."
@@ -100,11 +102,41 @@ def swaps(ranked: Sequence[Row], metric: Metric) -> list[str]:
     return said
 
 
+def class_names(rows: Sequence[Row]) -> str:
+    """Returns the names of the rows' optimizers as a list in words."""
+    return listed(sorted({row.config["optimizer"]["class"] for row in rows}))
+
+
+def changes(ranked: Sequence[Row], metric: Metric) -> list[str]:
+    """Says what each change makes that some rows have and some have not."""
+    known = {row.name: row for row in ranked}
+    said: dict[str, list[str]] = {}
+    for row in sorted(ranked, key=lambda row: row.number):
+        for change, name in row.config.get("changes", {}).items():
+            if name in known:
+                text = compared(row, known[name], metric)
+                said.setdefault(change, []).append(text)
+    return [
+        f"{change}, each row tuned by itself: {'; '.join(texts)}."
+        for change, texts in said.items()
+    ]
+
+
+def compared(row: Row, base: Row, metric: Metric) -> str:
+    """Says how a row's median is to another's, and how sure that is."""
+    gap = difference(row, base, metric)
+    said = f"{row.name} is {gap} {'as' if gap == SAME else 'than'} {base.name}"
+    if not repeated([row, base]):
+        return said
+    touch = "overlap" if overlap(row, base) else "do not overlap"
+    return f"{said} (quartile ranges {touch})"
+
+
 def difference(row: Row, base: Row, metric: Metric) -> str:
     """Says how much better or worse a row's median is than another's."""
     median, other = row.test("median"), base.test("median")
     if equal(median, other):
-        return "the same"
+        return SAME
     better = metric.merit(median) > metric.merit(other)
     gap = metric.show_gap(abs(median - other))
     return f"{gap} {'better' if better else 'worse'}"
@@ -190,7 +222,8 @@ def cautions(
 ) -> list[str]:
     """Returns what a reader should bear in mind, from this study's size."""
     said = [
-        "This is a small workload and not ImageNet. The paper's values stand "
+        "This is a small workload and not "
+        f"{study['table']['paper_task']}. The paper's values stand "
         "beside the results as a reference; the sizes of the two cannot be "
         "compared, and an order of the optimizers that is seen here need not "
         "hold for another task, batch or budget."

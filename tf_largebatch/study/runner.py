@@ -1,61 +1,107 @@
-"""Runs a study: all tuning runs, then all runs with fresh seeds."""
+"""What one worker does: claims runs, trains, and writes what it measured."""
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
-from tf_largebatch.study import protocol
-from tf_largebatch.study.ledger import Ledger
+from tf_largebatch.errors import UserError
+from tf_largebatch.study.ledger import Claim, Ledger, Line
 from tf_largebatch.study.protocol import Run
-from tf_largebatch.study.training import Trainer
 
-Study = Mapping[str, Any]
-Row = Mapping[str, Any]
-
-
-def count(study: Study) -> int:
-    """Returns how many runs a study has in all."""
-    rows = study["table"]["rows"]
-    tuned = sum(not row["tuned_as"] for row in rows)
-    return tuned * study["trials"] + len(rows) * study["seeds"]
+# Seconds until a worker that can do nothing looks again.
+WAIT = 1.0
 
 
-def execute(study: Study, ledger: Ledger) -> Iterator[Run | None]:
-    """Does all runs that the ledger lacks and writes each into it.
+# What a run is asked with every step that is measured on the way and the
+# validation metric there: whether to stop.
+IsHopeless = Callable[[int, float], bool]
+# Does a run of a row of the protocol; returns its line for the ledger.
+Train = Callable[[Mapping[str, Any], Run, IsHopeless], Line]
+
+
+def training(study: Mapping[str, Any]) -> Train:
+    """Returns what trains a study's workload, on TensorFlow."""
+    from tf_largebatch.study.training import Trainer
+
+    return Trainer(study).run
+
+
+def execute(
+    ledger: Ledger,
+    prepare: Callable[[Mapping[str, Any]], Train] = training,
+    wait: float = WAIT,
+) -> Generator[Run | Line | None, None, None]:
+    """Does runs until all of the study's are finished, here or elsewhere.
 
     Args:
-        study: its protocol.
-        ledger: its folder, open.
+        ledger: of the study.
+        prepare: returns what trains, given the protocol.
+        wait: seconds until it looks again where it can do nothing.
 
     Yields:
-        Every run when it begins, and None when it is in the ledger.
+        Every run when it begins, its line when it is in the ledger, and None
+        where others were faster or each time that it has waited for them.
 
     Raises:
-        UserError: the ledger cannot be written.
+        UserError: the storage cannot be used any more.
     """
-    trainer = Trainer(study)
-    for row, run in runs(study, ledger):
-        if not ledger.has(run.key):
-            yield run
-            ledger.add(trainer.run(row, run))
+    if ledger.is_finished():
+        return
+    train = prepare(ledger.study)
+    while not ledger.is_finished():
+        claim = ledger.claim()
+        if claim is not None:
+            with held(ledger, claim):
+                yield claim.run
+                line = measure(ledger, claim, train)
+                written = ledger.finish(claim, line)
+            yield line if written else None
+        elif not ledger.rescue():
+            time.sleep(wait)
             yield None
 
 
-def runs(study: Study, ledger: Ledger) -> Iterator[tuple[Row, Run]]:
-    """Yields the runs in order, with their rows, finished ones as well.
+@contextlib.contextmanager
+def held(ledger: Ledger, claim: Claim) -> Iterator[None]:
+    """Keeps a claimed run alive, and gives it back if it is not finished."""
+    stop = threading.Event()
+    beats = threading.Thread(
+        target=beat, args=(ledger, claim, stop), daemon=True
+    )
+    beats.start()
+    try:
+        yield
+    except BaseException:
+        # If this fails too, the run is taken over in time.
+        with contextlib.suppress(UserError):
+            ledger.release(claim)
+        raise
+    finally:
+        stop.set()
+        beats.join()
 
-    The seeds' runs depend on the tuning runs, which must be in the ledger
-    when the first of them is asked for.
-    """
-    rows = study["table"]["rows"]
-    for row in rows:
-        for run in protocol.tuning_runs(study, row):
-            yield row, run
-    for row in rows:
-        for run in protocol.seed_runs(study, row, best_of(study, row, ledger)):
-            yield row, run
+
+def beat(ledger: Ledger, claim: Claim, stop: threading.Event) -> None:
+    """Says every now and then that a run is under way, until it is not."""
+    while not stop.wait(ledger.heartbeat):
+        # Whoever finishes the run learns of it if the storage is gone.
+        with contextlib.suppress(UserError):
+            ledger.beat(claim)
+    ledger.leave()
 
 
-def best_of(study: Study, row: Row, ledger: Ledger) -> dict[str, float]:
-    """Returns the tuned values of a row, or of the row it takes them from."""
-    base = protocol.tuned_row(study, row)
-    return protocol.best_point(study, base, ledger.of(base["name"], "tune"))
+def measure(ledger: Ledger, claim: Claim, train: Train) -> Line:
+    """Does a claimed run; returns what it measured."""
+    if claim.run.kind != "tune" or not ledger.study.get("pruner"):
+        return train(claim.row, claim.run, lambda step, value: False)
+    stopped = False
+
+    def is_hopeless(step: int, value: float) -> bool:
+        nonlocal stopped
+        stopped = ledger.is_hopeless(claim, step, value)
+        return stopped
+
+    line = train(claim.row, claim.run, is_hopeless)
+    return {**line, "pruned": stopped}

@@ -1,22 +1,20 @@
-"""What a row's settings mean: schedules, losses and initial values.
+"""What a row's settings mean for the learning rate of every step.
 
 Settings are the hyperparameters that do not belong to the optimizer:
 
-- ``schedule``: ``cosine`` or ``piecewise_polynomial``, with
-  ``warmup_fraction`` (of all steps), ``warmup_power``, ``decay_power``,
-  ``final_fraction`` (of the peak) and ``decay_extra_steps``;
-- ``label_smoothing``: tau;
-- ``gamma_0``: initial gamma of the last norm of each residual block.
+- ``schedule``: one of ``SCHEDULES``, with ``warmup_fraction`` (of all steps),
+  ``warmup_power``, ``decay_power``, ``final_fraction`` (of the peak),
+  ``decay_extra_steps`` and ``discontinuous``, of which each schedule reads
+  those that it has;
+- those that the workload's YAML file has under ``settings``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from tf_largebatch import schedules
-
-SCHEDULES = ("cosine", "piecewise_polynomial")
 
 DEFAULTS: Mapping[str, Any] = {
     "schedule": "cosine",
@@ -25,8 +23,7 @@ DEFAULTS: Mapping[str, Any] = {
     "decay_power": 2.0,
     "final_fraction": 0.0,
     "decay_extra_steps": 0.0,
-    "label_smoothing": 0.0,
-    "gamma_0": 1.0,
+    "discontinuous": False,
 }
 
 
@@ -44,20 +41,61 @@ def rates(
         float32, of shape (steps,).
     """
     settings = {**DEFAULTS, **settings}
-    warmup = settings["warmup_fraction"] * steps
-    shared = {
-        "peak": learning_rate,
-        "total_steps": steps,
-        "warmup_steps": warmup,
-        "final": settings["final_fraction"] * learning_rate,
-    }
-    if settings["schedule"] == "cosine":
-        return schedules.cosine(np, np.arange(steps), **shared)
+    return SCHEDULES[settings["schedule"]](
+        settings,
+        np.arange(steps),
+        peak=learning_rate,
+        total_steps=steps,
+        warmup_steps=settings["warmup_fraction"] * steps,
+    )
+
+
+def cosine(
+    settings: Mapping[str, Any], step: np.ndarray, *, peak: float, **shared: Any
+) -> np.ndarray:
+    """Returns the rates of a cosine."""
+    final = settings["final_fraction"] * peak
+    return schedules.cosine(np, step, peak=peak, final=final, **shared)
+
+
+def piecewise_polynomial(
+    settings: Mapping[str, Any],
+    step: np.ndarray,
+    *,
+    peak: float,
+    total_steps: int,
+    warmup_steps: float,
+) -> np.ndarray:
+    """Returns the rates of the paper's section 2.1.4."""
     return schedules.piecewise_polynomial(
         np,
-        np.arange(steps),
+        step,
+        peak=peak,
+        total_steps=total_steps,
+        warmup_steps=warmup_steps,
+        final=settings["final_fraction"] * peak,
         warmup_power=settings["warmup_power"],
         decay_power=settings["decay_power"],
-        decay_steps=steps - warmup + settings["decay_extra_steps"],
+        decay_steps=total_steps - warmup_steps + settings["decay_extra_steps"],
+    )
+
+
+def bert_polynomial(
+    settings: Mapping[str, Any], step: np.ndarray, **shared: Any
+) -> np.ndarray:
+    """Returns the rates of BERT's schedule, with or without its jump."""
+    return schedules.bert_polynomial(
+        np,
+        step,
+        power=settings["decay_power"],
+        warmup_power=settings["warmup_power"],
+        discontinuous=settings["discontinuous"],
         **shared,
     )
+
+
+SCHEDULES: Mapping[str, Callable[..., np.ndarray]] = {
+    "cosine": cosine,
+    "piecewise_polynomial": piecewise_polynomial,
+    "bert_polynomial": bert_polynomial,
+}

@@ -11,7 +11,8 @@ import numpy as np
 
 from tf_largebatch.study import protocol
 
-PACKAGES = ("tf-largebatch", "tensorflow", "keras", "numpy", "scipy")
+# Whatever is learnt; a workload names others.
+PACKAGES = ("tf-largebatch", "tensorflow", "numpy", "scipy")
 FIVE_NUMBERS = {"median": 0.5, "q1": 0.25, "q3": 0.75, "min": 0.0, "max": 1.0}
 
 Line = Mapping[str, Any]
@@ -99,10 +100,15 @@ def five_numbers(values: Sequence[float]) -> dict[str, float | None]:
     return dict(zip(FIVE_NUMBERS, map(float, figures)))
 
 
-def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that matter."""
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Returns the versions of Python and of the packages that matter.
+
+    Args:
+        packages: those that the workload needs.
+    """
     found = {"python": platform.python_version()}
-    return found | {name: importlib.metadata.version(name) for name in PACKAGES}
+    names = [*PACKAGES, *packages]
+    return found | {name: importlib.metadata.version(name) for name in names}
 
 
 def device() -> str:

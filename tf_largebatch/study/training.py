@@ -2,26 +2,56 @@
 
 Whatever differs between the runs of a kind is a variable or an input of the
 program: initial weights, order of the data, the rate of every step, the
-optimizer's hyperparameters, label smoothing. So a run costs no new trace.
+optimizer's hyperparameters, the settings of the loss. So a run costs no new
+trace.
 """
 
+import dataclasses
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_largebatch import keras as optimizers
+import tf_largebatch.keras
+import tf_largebatch.tf_keras
 from tf_largebatch import workloads
 from tf_largebatch.study import protocol, settings
 from tf_largebatch.study.protocol import Run
 
-# Numbers of a run that do not go to the optimizer.
-NOT_THE_OPTIMIZERS = {*settings.DEFAULTS, "learning_rate"}
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """What differs between the two Kerases.
+
+    Attributes:
+        optimizers: the module that has them.
+        variable: creates a scalar by its name, 0 at first.
+        value: returns a variable as TensorFlow has it.
+    """
+
+    optimizers: ModuleType
+    variable: Callable[[str], Any]
+    value: Callable[[Any], tf.Tensor]
+
+
+FAMILIES = {
+    "keras": Family(
+        tf_largebatch.keras,
+        lambda name: keras.Variable(0.0, name=name),
+        lambda variable: variable.value,
+    ),
+    "tf_keras": Family(
+        tf_largebatch.tf_keras,
+        lambda name: tf.Variable(0.0, name=name),
+        lambda variable: variable,
+    ),
+}
 
 
 class Trainer:
@@ -33,19 +63,35 @@ class Trainer:
 
     def __init__(self, study: Mapping[str, Any]):
         self.steps: int = study["steps"]
-        self.workload = workloads.Workload(study["workload"])
-        self.model = self.workload.build_model(gamma_0=1.0, seed=0)
-        self.measure = tf.function(self._measure, autograph=False)
+        self.workload = workloads.load(study["workload"])
+        self.model = self.workload.build_model(
+            0, self.workload.config["settings"]
+        )
+        self.measure = tf.function(
+            lambda examples: self.workload.measure(self.model, examples),
+            autograph=False,
+            jit_compile=self.workload.jit_compile,
+        )
         self.programs: dict[str, Program] = {}
 
-    def run(self, row: Mapping[str, Any], run: Run) -> dict[str, Any]:
-        """Trains once and returns the run's line for the ledger."""
+    def run(
+        self,
+        row: Mapping[str, Any],
+        run: Run,
+        is_hopeless: Callable[[int, float], bool] = lambda step, value: False,
+    ) -> dict[str, Any]:
+        """Trains once and returns the run's line for the ledger.
+
+        Args:
+            row: of the protocol.
+            run: what is to be done.
+            is_hopeless: asked with every step that is measured on the way and
+                the validation metric there, whether to stop the run.
+        """
         started = time.perf_counter()
         numbers = {**row["settings"], **run.hyperparameters}
-        self.model.set_weights(
-            self.workload.initial_weights(numbers["gamma_0"], run.seed)
-        )
-        curve = self.learn(self.program(row, run), run, numbers)
+        self.model.set_weights(self.workload.initial_weights(run.seed, numbers))
+        curve = self.learn(self.program(row, run), run, numbers, is_hopeless)
         return {
             "row": run.row,
             "kind": run.kind,
@@ -59,7 +105,8 @@ class Trainer:
 
     def program(self, row: Mapping[str, Any], run: Run) -> "Program":
         """Returns the program that can do a run of a row."""
-        names = sorted(set(run.hyperparameters) - NOT_THE_OPTIMIZERS)
+        not_the_optimizers = {*row["settings"], "learning_rate"}
+        names = sorted(set(run.hyperparameters) - not_the_optimizers)
         options = protocol.optimizer_options(row)
         name = row["optimizer"]["class"]
         kind = json.dumps([name, options, names], sort_keys=True)
@@ -70,7 +117,11 @@ class Trainer:
         return self.programs[kind]
 
     def learn(
-        self, program: "Program", run: Run, numbers: Mapping[str, Any]
+        self,
+        program: "Program",
+        run: Run,
+        numbers: Mapping[str, Any],
+        is_hopeless: Callable[[int, float], bool],
     ) -> list[dict[str, Any]]:
         """Trains the model and returns its learning curve."""
         program.reset(numbers)
@@ -80,8 +131,11 @@ class Trainer:
         curve: list[dict[str, Any]] = []
         for part in parts:
             loss = program.train(order[part], rates[part])
-            curve.append(self.point(int(part[-1]) + 1, float(loss)))
-            if curve[-1]["loss"] is None:
+            point = self.point(int(part[-1]) + 1, float(loss))
+            curve.append(point)
+            if point["loss"] is None or point["step"] == self.steps:
+                break
+            if is_hopeless(point["step"], point["validation"]):
                 break
         return curve
 
@@ -116,16 +170,8 @@ class Trainer:
 
     def evaluate(self, split: str) -> tuple[float, float]:
         """Returns metric and loss of a split."""
-        metric, loss = self.measure(*self.workload.splits[split])
+        metric, loss = self.measure(self.workload.measured[split])
         return float(metric), float(loss)
-
-    def _measure(self, images: tf.Tensor, labels: tf.Tensor) -> tuple:
-        """Returns the metric and the loss without label smoothing."""
-        logits = self.model(images, training=False)
-        return (
-            self.workload.metric(labels, logits),
-            self.workload.loss(labels, logits, 0.0),
-        )
 
 
 class Program:
@@ -135,28 +181,30 @@ class Program:
         workload: what is learnt.
         model: what learns.
         name: class of the optimizer.
-        options: its arguments that are no numbers.
-        names: its arguments that are numbers, which vary between runs.
+        options: its arguments that no run varies.
+        names: its arguments that vary between runs, which are numbers.
     """
 
     def __init__(
         self,
         workload: workloads.Workload,
-        model: keras.Model,
+        model: Any,
         name: str,
         options: Mapping[str, Any],
-        names: list[str],
+        names: Sequence[str],
     ):
         self.workload, self.model = workload, model
-        self.learning_rate = keras.Variable(0.0, name="learning_rate")
-        self.label_smoothing = keras.Variable(0.0, name="label_smoothing")
-        self.hyperparameters = {
-            name: keras.Variable(0.0, name=name) for name in names
-        }
-        self.optimizer = getattr(optimizers, name)(
+        self.family = FAMILIES[workload.family]
+        self.learning_rate = self.family.variable("learning_rate")
+        self.loss_settings = self.variables(workload.loss_settings)
+        self.hyperparameters = self.variables(names)
+        self.optimizer = getattr(self.family.optimizers, name)(
             self.learning_rate, **self.hyperparameters, **options
         )
-        self.optimizer.build(model.trainable_variables)
+        self.optimizer.build(workload.trained_variables(model))
+        self.step = tf.function(
+            self._step, autograph=False, jit_compile=workload.jit_compile
+        )
         self.train = tf.function(
             self._train,
             autograph=False,
@@ -166,26 +214,27 @@ class Program:
             ],
         )
 
+    def variables(self, names: Sequence[str]) -> dict[str, Any]:
+        """Creates a variable for each name."""
+        return {name: self.family.variable(name) for name in names}
+
     def reset(self, numbers: Mapping[str, float]) -> None:
         """Puts optimizer and hyperparameters where a run starts."""
         for variable in self.optimizer.variables:
-            variable.assign(keras.ops.zeros_like(variable))
-        self.label_smoothing.assign(numbers["label_smoothing"])
-        for name, variable in self.hyperparameters.items():
+            variable.assign(tf.zeros_like(self.family.value(variable)))
+        varied = {**self.loss_settings, **self.hyperparameters}
+        for name, variable in varied.items():
             variable.assign(numbers[name])
 
     def _train(self, order: tf.Tensor, rates: tf.Tensor) -> tf.Tensor:
         """Takes a step for each row of ``order``; returns the mean loss."""
-        images, labels = self.workload.splits["train"]
+        examples = self.workload.splits["train"]
 
         def step(number: tf.Tensor, total: tf.Tensor) -> tuple:
-            batch = order[number]
-            loss = self.step(
-                tf.gather(images, batch),
-                tf.gather(labels, batch),
-                rates[number],
+            batch = tf.nest.map_structure(
+                lambda x: tf.gather(x, order[number]), examples
             )
-            return number + 1, total + loss
+            return number + 1, total + self.step(batch, rates[number])
 
         count = tf.shape(order)[0]
         _, total = tf.while_loop(
@@ -193,17 +242,14 @@ class Program:
         )
         return total / tf.cast(count, tf.float32)
 
-    def step(
-        self, images: tf.Tensor, labels: tf.Tensor, rate: tf.Tensor
-    ) -> tf.Tensor:
+    def _step(self, batch: workloads.Examples, rate: tf.Tensor) -> tf.Tensor:
         """Takes one training step; returns the batch's mean loss."""
         self.learning_rate.assign(rate)
-        variables = self.model.trainable_variables
+        variables = self.workload.trained_variables(self.model)
         with tf.GradientTape() as tape:
-            logits = self.model(images, training=True)
-            loss = self.workload.loss(labels, logits, self.label_smoothing)
-        gradients = tape.gradient(loss, [v.value for v in variables])
-        self.optimizer.apply(gradients, variables)
+            loss = self.workload.loss(self.model, batch, self.loss_settings)
+        gradients = tape.gradient(loss, [*map(self.family.value, variables)])
+        self.optimizer.apply_gradients(list(zip(gradients, variables)))
         return loss
 
 

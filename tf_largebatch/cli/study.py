@@ -1,0 +1,366 @@
+r"""Tunes and compares with any number of workers, on any machines.
+
+create fixes the protocol: the rows of a table, trials, seeds, steps, target.
+run works on it, in this process or in several; start it on as many machines
+as there are, at any time. A worker that dies has its run taken over by
+another when it has given no sign of life for a minute. status says how far it
+is, report writes the report.
+
+The ledger is an Optuna storage: study.db in the study's folder, or a
+PostgreSQL server's with --storage, which must then be given every time. Leave
+the password to PGPASSWORD or ~/.pgpass. optuna-dashboard shows either.
+
+example:
+  tf-largebatch study create --table=table4 --rows=nesterov,lars_momentum \
+    --trials=16 --seeds=10 --out=runs/two
+  tf-largebatch study run --out=runs/two --workers=2
+  tf-largebatch study status --out=runs/two
+  tf-largebatch study report --out=runs/two
+
+  tf-largebatch study create --out=runs/two --storage=postgresql://me@host/db
+  tf-largebatch study run --storage=postgresql://me@host/db \
+    --name=table4_digits_resnet
+"""
+
+import collections
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from tf_largebatch.cli import compare
+from tf_largebatch.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    from tf_largebatch.study import storage
+    from tf_largebatch.study.ledger import Ledger
+
+EXTRA = "study"
+POSITIONAL = "action"
+FLAGS = flags.FlagValues()
+ACTION = flags.DEFINE_enum(
+    "action",
+    None,
+    ["create", "run", "status", "report"],
+    "what to do; its name alone will do, as in the examples",
+    flag_values=FLAGS,
+)
+OUT = flags.DEFINE_string(
+    "out",
+    None,
+    "the study's folder; create: without it runs/NAME; run and status can do "
+    "without, if --storage and --name are given",
+    flag_values=FLAGS,
+)
+STORAGE = flags.DEFINE_string(
+    "storage",
+    None,
+    "postgresql://USER@HOST/DATABASE, or sqlite:///FILE; without it the file "
+    "study.db in the study's folder",
+    flag_values=FLAGS,
+)
+NAME = flags.DEFINE_string(
+    "name",
+    None,
+    "of the study in its storage; without it TABLE_WORKLOAD",
+    flag_values=FLAGS,
+)
+WORKERS = flags.DEFINE_integer(
+    "workers",
+    1,
+    "run: how many processes; 1 is this one",
+    lower_bound=1,
+    flag_values=FLAGS,
+)
+TABLE = flags.DEFINE_string(
+    "table",
+    "table4",
+    "create: whose rows: a file of official_configs/tables",
+    flag_values=FLAGS,
+)
+WORKLOAD = flags.DEFINE_string(
+    "workload",
+    None,
+    "create: what is learnt; without it the table's",
+    flag_values=FLAGS,
+)
+ROWS = flags.DEFINE_list(
+    "rows",
+    [],
+    "create: which rows, of the table's own and its further ones; without it "
+    "all of its own",
+    flag_values=FLAGS,
+)
+SPACE = flags.DEFINE_string(
+    "space",
+    None,
+    "create: YAML file with search spaces, as those in "
+    "official_configs/spaces; without it that of workload and table",
+    flag_values=FLAGS,
+)
+TRIALS = flags.DEFINE_integer(
+    "trials",
+    None,
+    "create: tuning runs of every row that is tuned; without it the table's, "
+    "as below",
+    flag_values=FLAGS,
+)
+SEEDS = flags.DEFINE_integer(
+    "seeds",
+    None,
+    "create: runs of every row at its best point",
+    flag_values=FLAGS,
+)
+STEPS = flags.DEFINE_integer(
+    "steps", None, "create: length of a run", flag_values=FLAGS
+)
+SEED = flags.DEFINE_integer(
+    "seed", 0, "create: of the whole study", flag_values=FLAGS
+)
+TARGET = flags.DEFINE_float(
+    "target",
+    None,
+    "create: the value of the metric that is a hit; without it the workload's",
+    flag_values=FLAGS,
+)
+PRUNER = flags.DEFINE_enum(
+    "pruner",
+    "none",
+    ["none", "median"],
+    "create: median stops a tuning run that is worse than the median of the "
+    "row's earlier ones, after a third of its steps; it still counts. Which "
+    "those are depends on the number of workers",
+    flag_values=FLAGS,
+)
+HEARTBEAT = flags.DEFINE_integer(
+    "heartbeat",
+    None,
+    "create: seconds between a worker's signs of life; when four are missing, "
+    "its run is taken over (default: 15)",
+    lower_bound=1,
+    flag_values=FLAGS,
+)
+OF_ALL = ("action", "out", "storage", "name")
+OF_RUN = ("workers",)
+
+
+def main() -> int:
+    """Does with a study what the flags say."""
+    if ACTION.value is None:
+        raise UserError(
+            "study needs an action: create, run, status or report; "
+            "see tf-largebatch study --help"
+        )
+    check_flags(ACTION.value)
+    compare.quiet()
+    return ACTIONS[ACTION.value]()
+
+
+def check_flags(action: str) -> None:
+    """Raises UserError for a flag that the action does not have."""
+    for name in FLAGS:
+        of = "run" if name in OF_RUN else "create"
+        if FLAGS[name].present and name not in OF_ALL and action != of:
+            raise UserError(
+                f"--{name} is a flag of study {of}, not of study {action}"
+            )
+
+
+def create() -> int:
+    """Makes a study, or says that there is one."""
+    from tf_largebatch.study import folder as folders
+
+    study = plan()
+    folder = pathlib.Path(OUT.value or f"runs/{study['name']}")
+    ledger = folders.create(folder, study, address())
+    where = f"--out={folder}" + (" --storage=URL" if STORAGE.value else "")
+    compare.say(
+        f"{study['name']}: {ledger.total} runs of {study['steps']} steps, "
+        f"{ledger.done} of them done; tf-largebatch study run {where} goes on"
+    )
+    ledger.close()
+    return 0
+
+
+def plan() -> dict[str, Any]:
+    """Returns the protocol that the flags describe."""
+    from tf_largebatch import configs
+    from tf_largebatch.study import protocol
+
+    study = protocol.create(
+        TABLE.value,
+        WORKLOAD.value,
+        trials=TRIALS.value,
+        seeds=SEEDS.value,
+        seed=SEED.value,
+        steps=STEPS.value,
+        only=ROWS.value,
+        space=configs.read(pathlib.Path(SPACE.value)) if SPACE.value else None,
+    )
+    if NAME.value is not None:
+        study["name"] = checked_name(NAME.value)
+    if TARGET.value is not None:
+        study["workload"]["target"] = checked_target(study)
+    if PRUNER.value != "none":
+        study["pruner"] = PRUNER.value
+    if HEARTBEAT.value is not None:
+        study["heartbeat"] = HEARTBEAT.value
+    return study
+
+
+def checked_name(name: str) -> str:
+    """Returns a study's name.
+
+    Raises:
+        UserError: it is empty, or looks like that of a row's tuning.
+    """
+    if not name or "/" in name:
+        raise UserError(f"--name is {name!r}; give a name without a slash")
+    return name
+
+
+def checked_target(study: Mapping[str, Any]) -> float:
+    """Returns the target that was given.
+
+    Raises:
+        UserError: no run can have that value.
+    """
+    from tf_largebatch.study.results import Metric
+
+    metric = Metric.of(study)
+    highest = 1 if metric.is_share else math.inf
+    if not 0 <= TARGET.value <= highest or math.isinf(TARGET.value):
+        raise UserError(
+            f"--target is {TARGET.value:g}; {metric.name} "
+            + ("lies between 0 and 1" if metric.is_share else "is not below 0")
+        )
+    return TARGET.value
+
+
+def run() -> int:
+    """Works on a study until all its runs are finished."""
+    ledger, folder = found(), out()
+    try:
+        with compare.saved(ledger, folder):
+            if WORKERS.value == 1:
+                compare.train(ledger, folder)
+            else:
+                run_processes(ledger, folder)
+        if folder is not None:
+            compare.publish(ledger, folder)
+    finally:
+        ledger.close()
+    return 0
+
+
+def run_processes(ledger: "Ledger", folder: pathlib.Path | None) -> None:
+    """Starts the workers and shows how far all workers together are.
+
+    Raises:
+        RunError: they have all ended, and the study is not finished.
+    """
+    from tf_largebatch.study import workers
+
+    compare.announce(ledger, folder)
+    with (
+        compare.progress(ledger) as bar,
+        workers.started(
+            ledger.url, ledger.study["name"], WORKERS.value
+        ) as processes,
+    ):
+        for _ in workers.watch(processes, compare.LOOK):
+            bar.update(ledger.done - bar.n)
+    if not ledger.is_finished():
+        raise RunError(
+            f"all {WORKERS.value} workers have failed; what they said is "
+            f"above, and {ledger.done} of {ledger.total} runs are saved"
+        )
+
+
+def status() -> int:
+    """Prints how far a study is, a line a row."""
+    ledger = found()
+    print(table(ledger))
+    ledger.close()
+    return 0
+
+
+def table(ledger: "Ledger") -> str:
+    """Returns how far a study is, as text."""
+    counts: dict[tuple[str, str], collections.Counter[str]] = {}
+    for (row, kind, _), state in ledger.states():
+        counts.setdefault((row, kind), collections.Counter())[state.name] += 1
+    lines = [f"{ledger.study['name']}: {ledger.done} of {ledger.total} runs"]
+    for row in ledger.study["table"]["rows"]:
+        for kind, what in (("tune", "tuning"), ("seed", "seeds")):
+            found = counts.get((row["name"], kind))
+            if found:
+                lines.append(f"{row['name']:24} {what:6} {progress(found)}")
+    return "\n".join(lines)
+
+
+def progress(states: Mapping[str, int]) -> str:
+    """Returns in words how many runs are in which state."""
+    done = states.get("COMPLETE", 0) + states.get("PRUNED", 0)
+    total = sum(states.values()) - states.get("FAIL", 0)
+    said = [f"{done} of {total} done"]
+    for state, what in (
+        ("PRUNED", "of them stopped early"),
+        ("RUNNING", "under way"),
+        ("FAIL", "taken over"),
+    ):
+        if states.get(state):
+            said.append(f"{states[state]} {what}")
+    return ", ".join(said)
+
+
+def report() -> int:
+    """Writes the report of a study, finished or not."""
+    from tf_largebatch.study import folder as folders
+
+    folder = out()
+    if folder is None:
+        raise UserError("study report needs --out, a folder to write to")
+    ledger = found()
+    try:
+        folders.write_lines(folder, ledger)
+        compare.publish(ledger, folder)
+    finally:
+        ledger.close()
+    return 0
+
+
+def found() -> "Ledger":
+    """Returns the ledger of the study that the flags name."""
+    from tf_largebatch.study import folder as folders
+    from tf_largebatch.study.ledger import Ledger
+
+    url, folder = address(), out()
+    if url is not None and NAME.value is not None:
+        ledger = Ledger.open(url, NAME.value)
+        if folder is not None:
+            folders.check(folder, ledger.study, url)
+            folders.write_protocol(folder, ledger)
+        return ledger
+    if folder is None:
+        raise UserError(
+            f"study {ACTION.value} needs --out, or --storage and --name"
+        )
+    return folders.take_up(folder, NAME.value, url)
+
+
+def out() -> pathlib.Path | None:
+    """Returns the study's folder, if one is given."""
+    return pathlib.Path(OUT.value) if OUT.value else None
+
+
+def address() -> "storage.URL | None":
+    """Returns the storage's address, if one is given."""
+    from tf_largebatch.study import storage
+
+    return storage.parse(STORAGE.value) if STORAGE.value else None
+
+
+ACTIONS = {"create": create, "run": run, "status": status, "report": report}

@@ -1,0 +1,156 @@
+"""A study's folder: what it holds beside the report.
+
+``study.yaml`` is the protocol, ``study.db`` the ledger unless that is
+elsewhere, ``trials.jsonl`` and ``summary.json`` are written from the ledger.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from tf_largebatch import configs
+from tf_largebatch.errors import UserError
+from tf_largebatch.study import ledger as ledgers
+from tf_largebatch.study import storage
+from tf_largebatch.study.ledger import Ledger
+
+RUN_AGAIN = "choose another folder with --out"
+PROTOCOL, DATABASE, LINES = "study.yaml", "study.db", "trials.jsonl"
+
+
+def create(
+    folder: pathlib.Path, study: Mapping[str, Any], url: storage.URL | None
+) -> Ledger:
+    """Returns a study's ledger; makes folder and ledger if there are none.
+
+    Args:
+        folder: where the study is or will be.
+        study: the protocol.
+        url: of the ledger's storage; None means a SQLite file in the folder.
+
+    Raises:
+        UserError: the folder holds something else, the storage has another
+            study of this name, or one of them cannot be used.
+    """
+    check(folder, study, url)
+    if url is None:
+        make(folder)
+    ledger = Ledger(url or storage.file(folder / DATABASE), study)
+    write_protocol(folder, ledger)
+    return ledger
+
+
+def make(folder: pathlib.Path) -> None:
+    """Makes the folder, if there is none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def write_protocol(folder: pathlib.Path, ledger: Ledger) -> None:
+    """Writes ``study.yaml``, all that is needed to run the study again.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    make(folder)
+    path = folder / PROTOCOL
+    try:
+        if not path.exists():
+            replace(path, yaml.safe_dump(ledger.study, sort_keys=False))
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def take_up(
+    folder: pathlib.Path, name: str | None, url: storage.URL | None
+) -> Ledger:
+    """Returns the ledger of the study that a folder holds.
+
+    Args:
+        folder: of the study.
+        name: of the study; None means that of ``study.yaml``.
+        url: as for :func:`create`.
+
+    Raises:
+        UserError: there is none, or its storage cannot be used.
+    """
+    if not (folder / PROTOCOL).exists():
+        raise UserError(
+            f"{folder} holds no study; make one with tf-largebatch study create"
+        )
+    study = configs.read(folder / PROTOCOL)
+    ledgers.check_format(study, folder)
+    check_database(folder, url)
+    return Ledger.open(
+        url or storage.file(folder / DATABASE), name or study["name"]
+    )
+
+
+def check(
+    folder: pathlib.Path, study: Mapping[str, Any], url: storage.URL | None
+) -> None:
+    """Raises UserError where ``folder`` holds anything but this study."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; {RUN_AGAIN}")
+    if not folder.exists() or is_unused(folder):
+        return
+    path = folder / PROTOCOL
+    if not path.exists():
+        raise UserError(f"{folder} holds files but no study; {RUN_AGAIN}")
+    found = configs.read(path)
+    ledgers.check_format(found, folder)
+    different = ledgers.difference(found, ledgers.as_json_has_it(study))
+    if different:
+        raise UserError(
+            f"{folder} holds another study ({different}); {RUN_AGAIN}"
+        )
+    check_database(folder, url)
+
+
+def check_database(folder: pathlib.Path, url: storage.URL | None) -> None:
+    """Raises UserError where a study's ledger is elsewhere, or is lost."""
+    if url is None and not (folder / DATABASE).exists():
+        raise UserError(
+            f"{folder} has no {DATABASE}; give the --storage that its study "
+            f"was created with, or {RUN_AGAIN}"
+        )
+
+
+def is_unused(folder: pathlib.Path) -> bool:
+    """Whether a folder holds at most what a start that failed left there."""
+    left = {DATABASE, f"{DATABASE}-journal", f"{PROTOCOL}.new"}
+    return {path.name for path in folder.iterdir()} <= left
+
+
+def write_lines(folder: pathlib.Path, ledger: Ledger) -> None:
+    """Writes ``trials.jsonl``, a line for every finished run.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    lines = [json.dumps(line, allow_nan=False) for line in ledger.lines]
+    try:
+        replace(folder / LINES, "".join(f"{line}\n" for line in lines))
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def replace(path: pathlib.Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    aside = path.with_name(path.name + ".new")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
+
+
+def cannot_write(folder: pathlib.Path, error: OSError) -> UserError:
+    """Returns the error for a folder that cannot be written."""
+    return UserError(
+        f"cannot write to {folder}: {configs.reason(error)}; "
+        "make room or choose another folder with --out"
+    )

@@ -1,0 +1,80 @@
+"""Workers of one study on this machine, each in a process of its own."""
+
+import contextlib
+import multiprocessing
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import optuna
+
+from tf_largebatch.errors import UserError
+from tf_largebatch.study import runner, storage
+from tf_largebatch.study.ledger import Ledger
+
+
+@contextlib.contextmanager
+def started(
+    url: storage.URL, name: str, count: int
+) -> Iterator[Sequence[BaseProcess]]:
+    """Runs workers, and stops those that are left at the end.
+
+    Args:
+        url: of the study's storage. It goes to the processes unseen by other
+            users of the machine, as it may have a password.
+        name: of the study.
+        count: how many workers.
+    """
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=work, args=(url, name)) for _ in range(count)
+    ]
+    # Ctrl-C in a terminal is for this process, which then stops the others.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        for process in processes:
+            process.start()
+        signal.signal(signal.SIGINT, before)
+        yield processes
+    finally:
+        begun = [process for process in processes if process.pid is not None]
+        for process in begun:
+            process.terminate()
+        for process in begun:
+            process.join()
+
+
+def watch(processes: Sequence[BaseProcess], seconds: float) -> Iterator[None]:
+    """Yields every so many seconds, and whenever a worker ends, until all do.
+
+    Args:
+        processes: the workers.
+        seconds: between two looks.
+    """
+    while alive := [each.sentinel for each in processes if each.is_alive()]:
+        connection.wait(alive, seconds)
+        yield
+
+
+def work(url: storage.URL, name: str) -> None:
+    """Is one worker, in a process of its own."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        ledger = Ledger.open(url, name)
+        with contextlib.closing(runner.execute(ledger)) as events:
+            for _ in events:
+                pass
+        ledger.close()
+    except UserError as error:
+        print(f"a worker stops: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def stop(number: int, frame: Any) -> None:
+    """Ends a worker by the way of all ``finally`` clauses."""
+    del frame
+    raise SystemExit(128 + number)
