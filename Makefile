@@ -39,7 +39,7 @@ compare: .venv/.study
 	$(BIN)/tf-largebatch compare $(ARGS)
 
 test: .venv/.dev
-	$(TEST) -m "not slow" $(ARGS)
+	$(TEST) -m "not slow" --numprocesses=2 --dist=loadfile $(ARGS)
 
 test-slow: .venv/.dev
 	@test -z "$(TORCH)" || $(BIN)/python -m pip show -q torch timm \
