@@ -331,3 +331,17 @@ def test_a_row_that_inherits_has_the_other_rows_tuned_values():
     assert protocol.tuned_row(plan, own) is own
     with pytest.raises(UserError, match="'lars_power_3', which the table"):
         protocol.tuned_row(plan, {**row, "tuned_as": "lars_power_3"})
+
+
+def test_a_space_may_speak_of_the_length_of_a_run():
+    plan = create(steps=30)
+    row = row_of(plan, "nesterov")
+    row["space"]["warmup_steps"] = {
+        **{"scale": "integer", "low": 0, "high": 1000},
+        "below": "steps",
+    }
+    found = [
+        run.hyperparameters["warmup_steps"]
+        for run in protocol.tuning_runs(plan, row)
+    ]
+    assert len(found) == SIZES["trials"] and max(found) < 30

@@ -487,10 +487,15 @@ def nice_ticks(dimension: Mapping[str, Any], most: int = 5) -> list[float]:
     [0.001, 0.01, 0.1, 1.0]
     >>> nice_ticks({"scale": "one_minus_log", "low": 0.8, "high": 0.99})
     [0.8, 0.9, 0.95, 0.98, 0.99]
+    >>> nice_ticks({"scale": "integer", "low": 0, "high": 4})
+    [0.0, 1.0, 2.0, 3.0, 4.0]
     """
+    if dimension["scale"] == "choice":
+        return list(dimension["values"])
     low, high = dimension["low"], dimension["high"]
-    if dimension["scale"] == "linear":
-        ticks = MaxNLocator(most).tick_values(low, high)
+    if dimension["scale"] in ("linear", "integer"):
+        whole = dimension["scale"] == "integer"
+        ticks = MaxNLocator(most, integer=whole).tick_values(low, high)
         return [float(tick) for tick in ticks if low <= tick <= high]
     flip = dimension["scale"] == "one_minus_log"
     ends = sorted((1 - low, 1 - high)) if flip else (low, high)

@@ -329,7 +329,10 @@ def tuning_runs(protocol: Mapping[str, Any], row: Mapping) -> list[Run]:
     if row["tuned_as"]:
         return []
     points = spaces.points(
-        spaces.parse(row["space"]), protocol["trials"], protocol["seed"]
+        spaces.parse(row["space"]),
+        protocol["trials"],
+        protocol["seed"],
+        {spaces.STEPS: protocol["steps"]},
     )
     fixed = fixed_hyperparameters(row)
     seed = run_seed(protocol, 0)

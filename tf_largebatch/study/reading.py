@@ -291,7 +291,8 @@ def at_edge(row: Row) -> list[str]:
     """Returns the row's tuned values in the outer part of their range."""
     said = []
     for name, dimension in row.config["space"].items():
-        if name not in row.best:
+        # A choice has no ends.
+        if name not in row.best or dimension["scale"] == "choice":
             continue
         place = results.place(dimension, row.best[name])
         if place < EDGE or place > 1 - EDGE:

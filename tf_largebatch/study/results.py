@@ -192,7 +192,14 @@ def window(rows: Iterable[Row], metric: Metric) -> tuple[float, float]:
 
 
 def place(dimension: Mapping[str, Any], value: float) -> float:
-    """Returns where a value lies in its search range: 0 low end, 1 high end."""
+    """Returns where a value lies in its search range: 0 low end, 1 high end.
+
+    >>> place({"scale": "choice", "values": [8, 16, 64]}, 16)
+    0.5
+    """
+    if dimension["scale"] == "choice":
+        values = dimension["values"]
+        return values.index(value) / (len(values) - 1)
     to_scale = spaces.SCALES[dimension["scale"]][0]
     low, high = to_scale(dimension["low"]), to_scale(dimension["high"])
     return (to_scale(value) - low) / (high - low)
