@@ -75,7 +75,9 @@ def test_importing_the_package_imports_nothing_large():
 
 
 def test_extras():
-    assert set(EXTRAS) == {"study", "garden", "jax", "dev", "docs"}
+    assert set(EXTRAS) == {
+        *("study", "garden", "jax", "postgresql", "dev", "docs")
+    }
     bare = {Requirement(line).name for line in PROJECT["dependencies"]}
     assert bare == {"absl-py", "keras", "numpy", "tensorflow", "tf_keras"}
     (itself,) = (
@@ -83,7 +85,7 @@ def test_extras():
         for requirement in map(Requirement, EXTRAS["dev"])
         if requirement.name == PROJECT["name"]
     )
-    assert itself.extras == {"garden", "jax", "study"}
+    assert itself.extras == {"garden", "jax", "postgresql", "study"}
 
 
 @pytest.mark.parametrize("system", ["linux", "darwin"])

@@ -12,7 +12,8 @@ from tf_largebatch import records
 Features = dict[str, tf.Tensor]
 # What messages of TensorFlow's mention at a broken record, and rarely else.
 INPUT_ERROR = (
-    "record|parse example|serialized Example|Feature:|codec|out of range|denied"
+    "record|parse example|serialized Example|Feature:|Data types|codec|"
+    "out of range|denied"
 )
 
 
