@@ -51,13 +51,15 @@ def run_script(tmp_path_factory):
     It returns the arrays that the script saves where it is told to.
     """
     folder = pathlib.Path(__file__).parent
+    before = filter(None, [os.environ.get("PYTHONPATH")])
+    # For what the scripts share.
+    path = os.pathsep.join([str(folder), *before])
 
     def run(script, **environment):
         output = tmp_path_factory.mktemp("script") / "arrays.npz"
         finished = subprocess.run(
             [sys.executable, folder / script, output],
-            # For what the scripts share.
-            env={**os.environ, "PYTHONPATH": str(folder), **environment},
+            env={**os.environ, "PYTHONPATH": path, **environment},
             capture_output=True,
             text=True,
         )
