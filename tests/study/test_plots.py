@@ -62,12 +62,13 @@ def test_pictures_are_png_of_the_size_they_say(drawn, kind):
 def test_the_same_study_gives_the_same_bytes_whatever_the_style(
     drawn, two_rows
 ):
+    figures = matplotlib.pyplot.get_fignums()
     style = {"font.size": 30, "axes.facecolor": "black", "text.usetex": True}
     with matplotlib.rc_context(style):
         before = dict(matplotlib.rcParams)
         assert draw(two_rows) == drawn
         assert dict(matplotlib.rcParams) == before
-    assert not matplotlib.pyplot.get_fignums()
+    assert matplotlib.pyplot.get_fignums() == figures
 
 
 def test_pictures_carry_no_date_and_no_version(drawn):
