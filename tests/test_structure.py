@@ -28,11 +28,11 @@ LAYERS = (
     {"study", "garden", "tpu"},
     {"workloads"},
     {"resnet", "bert"},
-    {"records", "experiments"},
+    {"records", "experiments", "checkpoints"},
     {"keras", "tf_keras"},
     {"optimizers"},
     {"rules", "schedules", "variables"},
-    {"configs"},
+    {"configs", "folders"},
     {"errors"},
 )
 WITHIN_A_LAYER = {("schedules", "rules"), ("tpu", "garden")}

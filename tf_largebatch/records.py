@@ -418,6 +418,43 @@ def finish(batches: tf.data.Dataset, deterministic: bool) -> tf.data.Dataset:
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
+def open_tfds(name: str, split: str, data_dir: str = "") -> tuple[Any, Any]:
+    """Opens a data set that TensorFlow Datasets prepared.
+
+    Args:
+        name: such as ``imagenet2012``.
+        split: such as ``train`` or ``validation[:10%]``.
+        data_dir: where the data sets are; empty means TFDS's own folder.
+
+    Returns:
+        Its builder, and what TFDS knows of the split.
+
+    Raises:
+        UserError: there is no such data set or split, or its files are not
+            TFRecords.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=data_dir or None)
+        part = builder.info.splits[split]
+        # A part of a split is looked for only when it is asked.
+        part.file_instructions  # noqa: B018
+    except (tfds.core.DatasetNotFoundError, KeyError, ValueError) as error:
+        words = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"TFDS has no prepared {name!r} with split {split!r} in "
+            f"{data_dir or 'its default folder'} ({words}); prepare it with "
+            f"`tfds build {name}`"
+        ) from error
+    if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
+        raise UserError(
+            f"TFDS stored {name!r} as {builder.info.file_format.value}; "
+            f"prepare it with `tfds build {name} --file_format=tfrecord`"
+        )
+    return builder, part
+
+
 def read(
     pieces: Sequence[Piece], cycle_length: int = 16, seed: Any = None
 ) -> tf.data.Dataset:

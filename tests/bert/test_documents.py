@@ -160,7 +160,9 @@ def test_data_sets_of_tfds_that_are_of_another_kind(
     monkeypatch, features, form, words
 ):
     info = types.SimpleNamespace(
-        splits={"train": types.SimpleNamespace(num_bytes=9)},
+        splits={
+            "train": types.SimpleNamespace(num_bytes=9, file_instructions=[])
+        },
         features=dict.fromkeys(features),
         file_format=tfds.core.FileFormat[form],
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_largebatch import records
 from tf_largebatch.errors import UserError
 
 Document = list[str]
@@ -120,18 +121,18 @@ def lines(path: str) -> Iterator[str]:
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             for number, line in enumerate(file, 1):
-                yield decode(line, number, path).strip()
+                yield decode(line, f"line {number}", path).strip()
     except tf.errors.OpError as error:
         raise cannot_read(path, error) from error
 
 
-def decode(line: bytes, number: int, path: str) -> str:
-    """Returns a line as text; names it if it is not UTF-8."""
+def decode(text: bytes, place: str, source: str) -> str:
+    """Returns bytes as text; names their place if they are not UTF-8."""
     try:
-        return line.decode("utf-8")
+        return text.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"the text is not UTF-8 at line {number}, in {path}; convert it, "
+            f"the text is not UTF-8 at {place}, in {source}; convert it, "
             "as with iconv"
         ) from error
 
@@ -168,37 +169,23 @@ def from_tfds(name: str, split: str = "train", data_dir: str = "") -> Corpus:
         UserError: there is no such data set or split, it has no text, or its
             files are not TFRecords.
     """
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder(name, data_dir=data_dir or None)
-        size = builder.info.splits[split].num_bytes
-    except (tfds.core.DatasetNotFoundError, KeyError, ValueError) as error:
-        words = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"TFDS has no prepared {name!r} with split {split!r} in "
-            f"{data_dir or 'its default folder'} ({words}); prepare it with "
-            f"`tfds build {name}`"
-        ) from error
-    if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
-        raise UserError(
-            f"TFDS stored {name!r} as {builder.info.file_format.value}; "
-            f"prepare it with `tfds build {name} --file_format=tfrecord`"
-        )
+    builder, part = records.open_tfds(name, split, data_dir)
     if "text" not in builder.info.features:
         raise UserError(
             f"TFDS's {name!r} has no text but "
             f"{', '.join(builder.info.features)}; give another --tfds"
         )
     return Corpus(
-        f"TFDS's {name}", size, lambda: tfds_documents(builder, split)
+        f"TFDS's {name}", part.num_bytes, lambda: tfds_documents(builder, split)
     )
 
 
 def tfds_documents(builder: Any, split: str) -> Iterator[Document]:
     """Yields the examples of a TFDS data set that have text."""
-    for example in builder.as_dataset(split).as_numpy_iterator():
-        text = example["text"].decode("utf-8", "replace")
+    examples = builder.as_dataset(split).as_numpy_iterator()
+    for number, example in enumerate(examples, 1):
+        source = f"TFDS's {builder.name}"
+        text = decode(example["text"], f"example {number}", source)
         document = [
             sentence
             for paragraph in text.split("\n")

@@ -1,5 +1,6 @@
 """What BERT's tasks share: the encoder, and the checkpoint it begins with."""
 
+import abc
 import dataclasses
 from collections.abc import Iterable
 from typing import Any
@@ -9,13 +10,13 @@ import tf_keras
 from official.modeling.hyperparams import base_config
 from official.nlp.configs import encoders
 
+from tf_largebatch import checkpoints, experiments
 from tf_largebatch.errors import UserError
 
 # How the name of pretraining's bias of shape (vocab_size,) ends.
 OUTPUT_BIAS = "masked_lm/output_bias.Sbias/.ATTRIBUTES/VARIABLE_VALUE"
 # What a layer has once.
 OF_A_LAYER = "/_query_dense/kernel/.ATTRIBUTES/VARIABLE_VALUE"
-ERRORS = (OSError, tf.errors.OpError)
 
 
 @dataclasses.dataclass
@@ -29,6 +30,34 @@ class ModelConfig(base_config.Config):
     encoder: encoders.EncoderConfig = dataclasses.field(
         default_factory=lambda: encoders.EncoderConfig(type="bert")
     )
+
+
+class Task(experiments.Task, abc.ABC):
+    """What BERT's tasks have in common."""
+
+    @property
+    def vocab_size(self) -> int:
+        """How many tokens the network knows."""
+        return self.task_config.model.encoder.bert.vocab_size
+
+    @abc.abstractmethod
+    def restored(self, model: tf_keras.Model) -> tf.train.Checkpoint:
+        """Returns what is restored, by the names pretraining has for it."""
+
+    def initialize(self, model: tf_keras.Model) -> None:
+        """Takes the weights of ``init_checkpoint``, if there is one."""
+        if self.task_config.init_checkpoint:
+            restore(
+                self.restored(model),
+                self.task_config.init_checkpoint,
+                self.task_config.model,
+            )
+
+    def trained_variables(self, model: tf_keras.Model) -> list[tf.Variable]:
+        """Returns all variables but those of the pooler, which is not used."""
+        return without_pooler(
+            model.trainable_variables, model.checkpoint_items["encoder"]
+        )
 
 
 def check(config: ModelConfig, **data: Any) -> None:
@@ -100,8 +129,8 @@ def restore(
         restored = target.read(found)
         # Of the optimizer's variables nothing is expected.
         restored.expect_partial().assert_existing_objects_matched()
-    except (*ERRORS, AssertionError, ValueError) as error:
-        what = (getattr(error, "message", "") or str(error)).splitlines()[0]
+    except (*checkpoints.ERRORS, AssertionError, ValueError) as error:
+        what = checkpoints.first_line(error)
         raise UserError(
             f"{found} is no checkpoint of this network ({what}), in "
             "task.init_checkpoint; give one that was pretrained with the same "
@@ -111,19 +140,14 @@ def restore(
 
 def find(path: str) -> str:
     """Returns the path of a checkpoint, or of a folder's newest one."""
-    if tf.io.gfile.exists(f"{path}.index"):
-        return path
-    try:
-        newest = tf.train.latest_checkpoint(path)
-    except ERRORS:
-        newest = None
-    if newest is None:
+    found = checkpoints.find(path)
+    if found is None:
         raise UserError(
             f"there is no checkpoint {path}, in task.init_checkpoint; give "
             "the folder of a run that pretrained, or a path such as "
             "FOLDER/ckpt-1000"
         )
-    return newest
+    return found
 
 
 def check_size(

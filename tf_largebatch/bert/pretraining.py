@@ -75,7 +75,7 @@ class BertPretrainingConfig(cfg.TaskConfig):
 
 
 @task_factory.register_task_cls(BertPretrainingConfig)
-class BertPretrainingTask(experiments.Task):
+class BertPretrainingTask(network.Task):
     """Learns to predict masked tokens, and whether sentences follow.
 
     Raises:
@@ -95,14 +95,9 @@ class BertPretrainingTask(experiments.Task):
         dropout.make_stateless(model)
         return model
 
-    def initialize(self, model: models.BertPretrainerV2) -> None:
-        """Takes the weights of ``init_checkpoint``, if there is one."""
-        if self.task_config.init_checkpoint:
-            network.restore(
-                tf.train.Checkpoint(model=model),
-                self.task_config.init_checkpoint,
-                self.task_config.model,
-            )
+    def restored(self, model: models.BertPretrainerV2) -> tf.train.Checkpoint:
+        """Returns all of the network."""
+        return tf.train.Checkpoint(model=model)
 
     @property
     def virtual_batch_size(self) -> int:
@@ -116,22 +111,6 @@ class BertPretrainingTask(experiments.Task):
                 f"micro_batch_size is {size}, in trainer, but group_size is "
                 f"{self.task_config.group_size}, in task; give the same"
             )
-
-    @property
-    def vocab_size(self) -> int:
-        """How many tokens the network knows."""
-        return self.task_config.model.encoder.bert.vocab_size
-
-    def trained_variables(
-        self, model: models.BertPretrainerV2
-    ) -> list[tf.Variable]:
-        """Returns all variables but those of the pooler, which is not used.
-
-        The next-sentence head has a pooler of its own.
-        """
-        return network.without_pooler(
-            model.trainable_variables, model.encoder_network
-        )
 
     def synchronize(self, inputs: Features) -> Features:
         """Makes ``predictions`` the number of the global batch.

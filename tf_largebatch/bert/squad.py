@@ -68,7 +68,7 @@ class BertSquadConfig(cfg.TaskConfig):
 
 
 @task_factory.register_task_cls(BertSquadConfig)
-class BertSquadTask(experiments.Task):
+class BertSquadTask(network.Task):
     """Learns to point at the answer to a question in a text.
 
     Raises:
@@ -92,27 +92,9 @@ class BertSquadTask(experiments.Task):
         dropout.make_stateless(model)
         return model
 
-    def initialize(self, model: models.BertSpanLabeler) -> None:
-        """Takes the encoder of ``init_checkpoint``, if there is one."""
-        if self.task_config.init_checkpoint:
-            network.restore(
-                tf.train.Checkpoint(**model.checkpoint_items),
-                self.task_config.init_checkpoint,
-                self.task_config.model,
-            )
-
-    @property
-    def vocab_size(self) -> int:
-        """How many tokens the network knows."""
-        return self.task_config.model.encoder.bert.vocab_size
-
-    def trained_variables(
-        self, model: models.BertSpanLabeler
-    ) -> list[tf.Variable]:
-        """Returns all variables but those of the pooler, which is not used."""
-        return network.without_pooler(
-            model.trainable_variables, model.checkpoint_items["encoder"]
-        )
+    def restored(self, model: models.BertSpanLabeler) -> tf.train.Checkpoint:
+        """Returns the encoder."""
+        return tf.train.Checkpoint(**model.checkpoint_items)
 
     def gradients(
         self,

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from typing import Any
 
+from tf_largebatch import folders
 from tf_largebatch.bert import (
     demo,
     documents,
-    folders,
     instances,
     questions,
     text_files,

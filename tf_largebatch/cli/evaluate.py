@@ -1,12 +1,14 @@
-r"""Evaluates a SavedModel on pictures in TFRecord files.
+r"""Evaluates a SavedModel as the run was that it is exported from.
 
-Every picture counts once. The top-1 accuracy is the one that training had at
-the checkpoint that was exported. With --input of the training pictures it is
-the training accuracy, as table 2 of the paper has it beside the other.
+The figures are those of the trainer at that checkpoint: top-1 and top-5
+accuracy with every picture counted once, the losses of held-out text, or
+SQuAD's F1 and exact match. With --input of the training pictures the accuracy
+is that of training, as table 2 of the paper has it beside the other.
 
 example:
-  tf-largebatch evaluate --saved_model=runs/b/exported \
+  tf-largebatch evaluate --saved_model=runs/b_export \
     --input='imagenet/validation-*'
+  tf-largebatch evaluate --saved_model=runs/bert_export
 """
 
 from absl import flags

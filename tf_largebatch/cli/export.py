@@ -1,11 +1,14 @@
-"""Exports a trained network as a SavedModel that takes pictures.
+r"""Exports a trained network as a SavedModel that serves.
 
-It prepares pictures as evaluation does: its signature serving_default takes
-JPEGs (image_bytes), the other, image_tensor, pixels. Without --recipe, the
-settings are those that the run has in its params.yaml.
+A ResNet prepares pictures as evaluation does: its signature serving_default
+takes JPEGs (image_bytes), the other, image_tensor, pixels. A BERT takes
+tokens, and for SQuAD gives the logits of an answer's start and end. Without
+--recipe, the settings are those that the run has in its params.yaml.
 
 example:
-  tf-largebatch export --checkpoint=runs/b --export_dir=runs/b/exported
+  tf-largebatch export --checkpoint=runs/b --export_dir=runs/b_export
+  tf-largebatch export --checkpoint=runs/bert/squad \
+    --export_dir=runs/bert_export
 """
 
 from absl import flags

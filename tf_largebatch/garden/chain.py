@@ -16,6 +16,7 @@ import tf_keras
 from official.core import config_definitions as cfg
 from official.core import task_factory
 
+from tf_largebatch import checkpoints
 from tf_largebatch.errors import UserError
 from tf_largebatch.garden import recipes, run_folder, train
 
@@ -86,7 +87,7 @@ def link(
     """
     if before(part) is None:
         return config
-    if run_folder.latest_checkpoint(folder):
+    if checkpoints.newest(folder):
         task = run_folder.read_parameters(folder).get("task", {})
         start = task.get("init_checkpoint", "")
     else:
@@ -125,8 +126,8 @@ def alone(
         return config
     config = link(config, part, folder)
     begins = config.task.init_checkpoint
-    has_begun = run_folder.latest_checkpoint(folder)
-    if begins and not has_begun and not run_folder.latest_checkpoint(begins):
+    has_begun = checkpoints.newest(folder)
+    if begins and not has_begun and not checkpoints.newest(begins):
         raise UserError(
             f"{recipe} begins from a checkpoint of {before(part)}, and there "
             f"is none in {begins}; train that first, or give its folder with "
@@ -143,12 +144,12 @@ def check(
     Raises:
         UserError: something is.
     """
-    if "train" not in mode and not run_folder.latest_checkpoint(folder):
+    if "train" not in mode and not checkpoints.newest(folder):
         raise UserError(
             f"there is no checkpoint of {part}, in {folder}; give the "
             "--model_dir of a chain that was trained"
         )
-    if run_folder.latest_checkpoint(folder):
+    if checkpoints.newest(folder):
         run_folder.check(folder, config, run_folder.OF_THE_RUN)
     resolved = train.resolve(config, mode)
     train.find_data(task_factory.get_task(resolved.task), mode)
@@ -175,7 +176,7 @@ def done(
 ) -> Figures | None:
     """Returns the figures of a part of which nothing is left to do."""
     last = config.trainer.train_steps
-    newest = run_folder.latest_checkpoint(folder) or ""
+    newest = checkpoints.newest(folder) or ""
     if "train" not in mode or newest.rpartition("-")[2] != str(last):
         return None
     if "eval" not in mode:
@@ -255,7 +256,7 @@ def record(folder: str, figures: Figures) -> None:
         with tf.io.gfile.GFile(f"{path}.part", "w") as file:
             file.write(json.dumps(figures))
         tf.io.gfile.rename(f"{path}.part", path, overwrite=True)
-    except run_folder.ERRORS as error:
+    except checkpoints.ERRORS as error:
         raise run_folder.cannot_write(folder, error) from error
 
 
@@ -264,5 +265,5 @@ def recorded(folder: str) -> Figures:
     try:
         with tf.io.gfile.GFile(tf.io.gfile.join(folder, FIGURES)) as file:
             return dict(json.loads(file.read()))
-    except (*run_folder.ERRORS, ValueError, TypeError):
+    except (*checkpoints.ERRORS, ValueError, TypeError):
         return {}

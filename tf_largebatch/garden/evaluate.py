@@ -5,8 +5,9 @@ from typing import Any
 import tensorflow as tf
 from official.core import task_factory
 
+from tf_largebatch import checkpoints
 from tf_largebatch.errors import UserError
-from tf_largebatch.garden import run_folder, settings
+from tf_largebatch.garden import settings
 
 
 def evaluate(
@@ -39,9 +40,9 @@ def load(saved_model: str) -> Any:
     """
     try:
         return tf.saved_model.load(saved_model)
-    except run_folder.ERRORS as error:
+    except checkpoints.ERRORS as error:
         raise UserError(
             f"there is no SavedModel in {saved_model}: "
-            f"{run_folder.first_line(error)}; give the --export_dir of an "
+            f"{checkpoints.first_line(error)}; give the --export_dir of an "
             "export"
         ) from error

@@ -7,6 +7,7 @@ import tf_keras
 from official.core import config_definitions as cfg
 from official.core import task_factory
 
+from tf_largebatch import checkpoints
 from tf_largebatch.errors import UserError
 from tf_largebatch.garden import run_folder, train
 
@@ -39,7 +40,7 @@ def export(
     try:
         tf.saved_model.save(module, export_dir, signatures=module.functions)
         run_folder.write_parameters(export_dir, config)
-    except run_folder.ERRORS as error:
+    except checkpoints.ERRORS as error:
         raise run_folder.cannot_write(export_dir, error) from error
 
 
@@ -49,9 +50,7 @@ def find(checkpoint: str) -> str:
     Raises:
         UserError: there is none.
     """
-    if tf.io.gfile.exists(f"{checkpoint}.index"):
-        return checkpoint
-    found = run_folder.latest_checkpoint(checkpoint)
+    found = checkpoints.find(checkpoint)
     if found is None:
         raise UserError(
             f"there is no checkpoint {checkpoint}; give the folder of a run, "
@@ -70,9 +69,9 @@ def restore(model: tf_keras.Model, checkpoint: str) -> None:
         restored = tf.train.Checkpoint(model=model).read(checkpoint)
         # Of the optimizer's variables nothing is expected.
         restored.expect_partial().assert_existing_objects_matched()
-    except (*run_folder.ERRORS, AssertionError, ValueError) as error:
+    except (*checkpoints.ERRORS, AssertionError, ValueError) as error:
         raise UserError(
             f"{checkpoint} is no checkpoint of this network "
-            f"({run_folder.first_line(error)}); give the recipe and the "
+            f"({checkpoints.first_line(error)}); give the recipe and the "
             "overrides that it was trained with"
         ) from error

@@ -7,7 +7,7 @@ import tensorflow as tf
 import yaml
 from official.core import config_definitions as cfg
 
-from tf_largebatch import configs
+from tf_largebatch.checkpoints import ERRORS, first_line, newest
 from tf_largebatch.errors import UserError
 
 PARAMETERS = "params.yaml"
@@ -30,7 +30,6 @@ OF_THE_RUN = (
     "task.train_data.max_predictions_per_seq",
     "trainer.optimizer_config",
 )
-ERRORS = (OSError, tf.errors.OpError)
 
 
 def claim(folder: str, config: cfg.ExperimentConfig) -> None:
@@ -43,7 +42,7 @@ def claim(folder: str, config: cfg.ExperimentConfig) -> None:
     Raises:
         UserError: it cannot be written to, or holds another run.
     """
-    if latest_checkpoint(folder):
+    if newest(folder):
         check(folder, config, OF_THE_RUN)
     try:
         tf.io.gfile.makedirs(folder)
@@ -65,14 +64,6 @@ def cannot_write(folder: str, error: Exception) -> UserError:
     return UserError(
         f"cannot write to {folder}: {first_line(error)}; give another folder"
     )
-
-
-def latest_checkpoint(folder: str) -> str | None:
-    """Returns the path of the newest checkpoint of a folder, if it has one."""
-    try:
-        return tf.train.latest_checkpoint(folder)
-    except ERRORS:
-        return None
 
 
 def check(
@@ -137,9 +128,3 @@ def flatten(
             yield from flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
-
-
-def first_line(error: Exception) -> str:
-    """Returns what an error of the file system or TensorFlow says."""
-    text = getattr(error, "message", None) or configs.reason(error)
-    return str(text).splitlines()[0]

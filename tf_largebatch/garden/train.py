@@ -12,6 +12,7 @@ from official.common import distribute_utils
 from official.core import config_definitions as cfg
 from official.core import task_factory, train_utils
 
+from tf_largebatch import checkpoints
 from tf_largebatch.errors import DivergenceError, RunError, UserError
 from tf_largebatch.experiments import Task
 from tf_largebatch.garden import run_folder
@@ -131,7 +132,7 @@ def make_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise UserError(
             f"there is no {runtime.distribution_strategy!r} to run on: "
-            f"{run_folder.first_line(error)}; change runtime"
+            f"{checkpoints.first_line(error)}; change runtime"
         ) from error
 
 
@@ -201,7 +202,7 @@ def enter(model_dir: str, config: cfg.ExperimentConfig, mode: str) -> None:
     """
     if "train" in mode:
         run_folder.claim(model_dir, config)
-    elif run_folder.latest_checkpoint(model_dir):
+    elif checkpoints.newest(model_dir):
         run_folder.check(model_dir, config, run_folder.OF_THE_MODEL)
     elif mode == "eval":
         raise UserError(

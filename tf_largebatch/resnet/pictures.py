@@ -10,14 +10,12 @@ says nothing about how well a network would do on ImageNet.
 import importlib.util
 import math
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from tf_largebatch.errors import UserError
+from tf_largebatch import folders
 
 # In the order of their labels, from 1. Some have one channel only.
 PHOTOGRAPHS = (
@@ -67,24 +65,9 @@ def build(folder: pathlib.Path, seed: int = 0) -> dict[str, int]:
     """
     photographs = [load(name) for name in PHOTOGRAPHS]
     random = np.random.default_rng(seed)
-    try:
-        if folder.exists() and any(folder.iterdir()):
-            raise UserError(f"{folder} is not empty; give a new folder")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = pathlib.Path(
-            tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent)
-        )
-        try:
-            for split in SPLITS:
-                write(unfinished, split, photographs, random)
-            unfinished.chmod(0o755)
-            unfinished.replace(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {folder}: {error.strerror}"
-        ) from error
+    with folders.aside(folder) as unfinished:
+        for split in SPLITS:
+            write(unfinished, split, photographs, random)
     return {split: pictures for split, (pictures, _) in SPLITS.items()}
 
 

@@ -67,24 +67,8 @@ def open_tfds(name: str, split: str, data_dir: str = "") -> Pictures:
         UserError: there is no such data set or split, its examples are no
             labelled pictures, or its files are not TFRecords.
     """
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder(name, data_dir=data_dir or None)
-        instructions = builder.info.splits[split].file_instructions
-    except (tfds.core.DatasetNotFoundError, KeyError, ValueError) as error:
-        words = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"TFDS has no prepared {name!r} with split {split!r} in "
-            f"{data_dir or 'its default folder'} ({words}); prepare it with "
-            f"`tfds build {name}`"
-        ) from error
-    if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
-        raise UserError(
-            f"TFDS stored {name!r} as {builder.info.file_format.value}; "
-            f"prepare it with `tfds build {name} --file_format=tfrecord`"
-        )
-    if not instructions:
+    builder, part = records.open_tfds(name, split, data_dir)
+    if not part.file_instructions:
         raise UserError(f"TFDS's {name!r} has no examples in {split!r}")
     if not {"image", "label"} <= set(builder.info.features):
         raise UserError(
@@ -93,7 +77,7 @@ def open_tfds(name: str, split: str, data_dir: str = "") -> Pictures:
         )
     pieces = [
         records.Piece(file.filename, file.skip, file.take)
-        for file in instructions
+        for file in part.file_instructions
     ]
     return Pictures(pieces, tfds_parser(builder.info.features), first_label=0)
 
