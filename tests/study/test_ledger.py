@@ -1,6 +1,7 @@
 """The ledger: every run is somebody's once, and nothing finished is lost."""
 
 import contextlib
+import copy
 import json
 import resource
 import runpy
@@ -196,6 +197,19 @@ def test_seeds_have_the_best_point_of_the_row_they_are_tuned_as(ledger):
     for row in ("nesterov_power_2", "nesterov_power_1"):
         for name in ("learning_rate", "momentum", "weight_decay"):
             assert claims[row][name] == best["hyperparameters"][name]
+
+
+def test_a_row_that_is_fixed_needs_no_tuning_to_begin(url, ledger):
+    study = copy.deepcopy(ledger.study) | {"name": "with a fixed row"}
+    study["table"]["rows"][0] |= {"space": {}}
+    study["table"]["rows"][0]["optimizer"]["learning_rate"] = 0.5
+    del study["table"]["rows"][1:]
+    fixed = Ledger(url, study)
+    claims = claim_all(fixed)
+    assert [claim.run.kind for claim in claims] == ["seed"] * study["seeds"]
+    rates = {claim.run.hyperparameters["learning_rate"] for claim in claims}
+    assert rates == {0.5}
+    fixed.close()
 
 
 def test_lines_are_in_order_however_they_were_finished(ledger, url):

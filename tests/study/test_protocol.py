@@ -323,6 +323,68 @@ def test_a_trial_that_was_stopped_early_is_not_the_best():
     assert found == {"learning_rate": 0.0}
 
 
+def test_of_several_seeds_a_point_the_median_counts():
+    """Point 0 has the best run, point 1 the best median."""
+    row = {"space": {"learning_rate": {}}}
+    values = [0.99, 0.1, 0.2, 0.7, 0.8, 0.6]
+    study = {"workload": {"metric": {"direction": "max"}}, "tuning_seeds": 3}
+    lines = [trial(index, value, 0.1) for index, value in enumerate(values)]
+    found = protocol.best_point(study, row, lines[::-1])
+    assert found["learning_rate"] in (3.0, 4.0, 5.0)
+    stopped = [*lines[:5], lines[5] | {"pruned": True}]
+    found = protocol.best_point(study, row, stopped)
+    assert found["learning_rate"] in (0.0, 1.0, 2.0)
+
+
+def test_every_point_has_a_run_of_each_tuning_seed():
+    plan = create("table4", seed=2)
+    row = row_of(plan, "nesterov")
+    single = protocol.tuning_runs(plan, row)
+    runs = protocol.tuning_runs({**plan, "tuning_seeds": 3}, row)
+    assert [run.index for run in runs] == list(range(3 * len(single)))
+    assert [run.hyperparameters for run in runs[::3]] == [
+        run.hyperparameters for run in single
+    ]
+    for first, *others in zip(*(runs[start::3] for start in range(3))):
+        assert {run.hyperparameters["learning_rate"] for run in others} == {
+            first.hyperparameters["learning_rate"]
+        }
+    seeds = {run.seed for run in runs}
+    assert seeds == {200_000, 250_001, 250_002}
+    fresh = protocol.seed_runs({**plan, "seeds": 99}, row, {})
+    assert not seeds & {run.seed for run in fresh}
+
+
+FIXED = {
+    "name": "given",
+    "weights_optimizer": "LARS",
+    "bias_bn_optimizer": "LARS",
+    "optimizer": {"class": "LARS", "learning_rate": 3.0},
+    "fixed": True,
+}
+
+
+def test_a_row_that_is_fixed_is_not_tuned():
+    row = protocol.resolve_row(FIXED, {}, {}, {})
+    assert row["space"] == {} and row["tuned_as"] is None
+    assert protocol.tuning_runs({**create(), "seed": 0}, row) == []
+    (run,) = protocol.seed_runs({"seeds": 1, "seed": 0}, row, {})
+    assert run.hyperparameters["learning_rate"] == 3.0
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"optimizer": {"class": "LARS"}}, "lacks learning_rate"),
+        ({"tuned_as": "other"}, "both fixed and tuned_as"),
+    ],
+)
+def test_a_fixed_row_has_all_its_values_itself(change, words):
+    with pytest.raises(UserError, match="row 'given'") as caught:
+        protocol.resolve_row({**FIXED, **change}, {}, {}, {})
+    assert words in str(caught.value)
+
+
 def test_a_row_that_inherits_has_the_other_rows_tuned_values():
     plan = create("table2")
     row = row_of(plan, "lars_power_2")

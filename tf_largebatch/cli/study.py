@@ -107,6 +107,14 @@ TRIALS = flags.DEFINE_integer(
     "as below",
     flag_values=FLAGS,
 )
+TUNING_SEEDS = flags.DEFINE_integer(
+    "tuning_seeds",
+    1,
+    "create: tuning runs of every point; the best point is that with the best "
+    "median over them",
+    lower_bound=1,
+    flag_values=FLAGS,
+)
 SEEDS = flags.DEFINE_integer(
     "seeds",
     None,
@@ -203,6 +211,8 @@ def plan() -> dict[str, Any]:
         study["name"] = checked_name(NAME.value)
     if TARGET.value is not None:
         study["workload"]["target"] = checked_target(study)
+    if TUNING_SEEDS.value > 1:
+        study["tuning_seeds"] = TUNING_SEEDS.value
     if PRUNER.value != "none":
         study["pruner"] = PRUNER.value
     if HEARTBEAT.value is not None:

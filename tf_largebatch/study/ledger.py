@@ -314,7 +314,7 @@ class Ledger:
                 tuning_trials(self.study, row),
             )
             for name, row in self.rows.items()
-            if not row["tuned_as"]
+            if row["space"]
         }
         for queue in self.queues:
             queue.fill()
@@ -385,17 +385,18 @@ class Ledger:
         run = Run(name, kind, index, trial.user_attrs["seed"], numbers)
         return Claim(queue, trial, row, run)
 
-    def _base(self, row: Row) -> tuple[Row, Queue]:
-        """Returns the row that a row is tuned as, and its queue."""
-        base = protocol.tuned_row(self.study, row)
-        return base, self.tuning[base["name"]]
-
     def _is_tuned(self, row: Row) -> bool:
-        """Whether a row's tuned values are known."""
-        return self._base(row)[1].is_complete()
+        """Whether a row's tuned values are known, if it has any."""
+        base = protocol.tuned_row(self.study, row)
+        queue = self.tuning.get(base["name"])
+        return queue is None or queue.is_complete()
 
     def _best(self, row: Row) -> dict[str, Any]:
-        base, queue = self._base(row)
+        """Returns a row's tuned values; none for one that is fixed."""
+        base = protocol.tuned_row(self.study, row)
+        queue = self.tuning.get(base["name"])
+        if queue is None:
+            return {}
         return protocol.best_point(self.study, base, queue.lines())
 
     @reported

@@ -8,7 +8,9 @@ and seeds every row gets. All that is run follows from it.
 import dataclasses
 import importlib
 import inspect
+import math
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,9 +31,13 @@ ROW_KEYS = {
     "settings",
     "space",
     "tuned_as",
+    "fixed",
     "paper_value",
     "changes",
 }
+# Runs of tuning with further seeds have theirs from here on; the runs that
+# are compared have those from 1 on.
+TUNING_SEEDS = 50_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,33 +106,51 @@ def create(
         name: table_config[name] if size is None else size
         for name, size in given.items()
     }
-    check_sizes(sizes, workload_config["evaluations"])
     chosen = (
         choose_only(table_config, only)
         if only
         else choose_rows(table_config, rows)
     )
+    return assemble(
+        {"name": workload_config.pop("workload")} | workload_config,
+        {"name": table_config.pop("table")} | table_config | {"rows": chosen},
+        space,
+        sizes,
+        seed,
+    )
+
+
+def assemble(
+    workload: Mapping[str, Any],
+    table: Mapping[str, Any],
+    space: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    seed: int,
+) -> dict[str, Any]:
+    """Returns a protocol, with every row's settings and space filled in.
+
+    Args:
+        workload: what is learnt.
+        table: the rows, what they share and what is asked.
+        space: the search spaces.
+        sizes: ``steps``, ``trials`` and ``seeds``.
+        seed: of the whole study.
+
+    Raises:
+        UserError: a row or a number that makes no study.
+    """
+    check_sizes(sizes, workload["evaluations"])
+    shared = table["settings"]
+    rows = [
+        resolve_row(row, shared, space, workload["settings"])
+        for row in table["rows"]
+    ]
+    words = ("name", "title", "question", "paper", "paper_task", "settings")
     return {
         "format": FORMAT,
-        "name": f"{table}_{workload}",
-        "workload": {"name": workload_config.pop("workload")} | workload_config,
-        "table": {
-            "name": table,
-            "title": table_config["title"],
-            "question": table_config["question"],
-            "paper": table_config["paper"],
-            "paper_task": table_config["paper_task"],
-            "settings": table_config["settings"],
-            "rows": [
-                resolve_row(
-                    row,
-                    table_config["settings"],
-                    space,
-                    workload_config["settings"],
-                )
-                for row in chosen
-            ],
-        },
+        "name": f"{table['name']}_{workload['name']}",
+        "workload": dict(workload),
+        "table": {name: table[name] for name in words} | {"rows": rows},
         **sizes,
         "seed": seed,
     }
@@ -227,7 +251,9 @@ def resolve_row(
         where,
     )
     space: Mapping[str, Any] = {}
-    if not row.get("tuned_as"):
+    if row.get("fixed"):
+        check_fixed(row, where)
+    elif not row.get("tuned_as"):
         space = space_of(row, space_config)
         check_space(space, optimizer, resolved, where)
     return {
@@ -280,6 +306,14 @@ def check_space(
         raise UserError(f"the space of {where} lacks learning_rate; add it")
 
 
+def check_fixed(row: Mapping[str, Any], where: str) -> None:
+    """Raises UserError for a row without tuning that lacks its values."""
+    if row.get("tuned_as"):
+        raise UserError(f"{where} has both fixed and tuned_as; keep one")
+    if "learning_rate" not in row["optimizer"]:
+        raise UserError(f"{where} is fixed and lacks learning_rate; add it")
+
+
 def resolve_settings(
     defaults: Mapping[str, Any], given: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
@@ -325,8 +359,11 @@ def is_number(value: Any) -> bool:
 
 
 def tuning_runs(protocol: Mapping[str, Any], row: Mapping) -> list[Run]:
-    """Returns a row's tuning runs; none for a row that inherits."""
-    if row["tuned_as"]:
+    """Returns a row's tuning runs; none for a row that has no space.
+
+    Each point of the space has its runs, one a seed, one after the other.
+    """
+    if not row["space"]:
         return []
     points = spaces.points(
         spaces.parse(row["space"]),
@@ -335,11 +372,22 @@ def tuning_runs(protocol: Mapping[str, Any], row: Mapping) -> list[Run]:
         {spaces.STEPS: protocol["steps"]},
     )
     fixed = fixed_hyperparameters(row)
-    seed = run_seed(protocol, 0)
-    return [
-        Run(row["name"], "tune", index, seed, {**fixed, **point})
-        for index, point in enumerate(points)
+    runs = [
+        (seed, {**fixed, **point})
+        for point in points
+        for seed in tuning_seeds(protocol)
     ]
+    return [
+        Run(row["name"], "tune", index, seed, hyperparameters)
+        for index, (seed, hyperparameters) in enumerate(runs)
+    ]
+
+
+def tuning_seeds(protocol: Mapping[str, Any]) -> list[int]:
+    """Returns the seeds that every point of a search is tried with."""
+    count = protocol.get("tuning_seeds", 1)
+    numbers = [0, *(TUNING_SEEDS + further for further in range(1, count))]
+    return [run_seed(protocol, number) for number in numbers]
 
 
 def tuned_row(
@@ -397,8 +445,9 @@ def best_point(
 ) -> dict[str, float]:
     """Returns the tuned values with the best validation metric.
 
-    A tie goes to the lower validation loss, then to the earlier trial. A trial
-    that was stopped early is not chosen.
+    Of a point that was tried with several seeds the median counts. A tie goes
+    to the lower validation loss, then to the earlier point. A point with a
+    run that was stopped early is not chosen.
 
     Args:
         protocol: of the study.
@@ -407,16 +456,34 @@ def best_point(
     """
     direction = protocol["workload"]["metric"]["direction"]
     sign = 1 if direction == "max" else -1
+    tried = points_tried(protocol, lines)
 
-    def merit(line: Mapping[str, Any]) -> tuple[float, float, int]:
-        loss = line["validation_loss"]
-        worst = float("-inf")
-        return (
-            sign * line["validation"],
-            worst if loss is None else -loss,
-            -line["index"],
-        )
+    def merit(number: int) -> tuple[float, float, int]:
+        point = tried[number]
+        losses = [
+            math.inf
+            if line["validation_loss"] is None
+            else line["validation_loss"]
+            for line in point
+        ]
+        values = [sign * line["validation"] for line in point]
+        return (statistics.median(values), -statistics.median(losses), -number)
 
-    whole = [line for line in lines if not line.get("pruned")]
-    best = max(whole or lines, key=merit)["hyperparameters"]
+    whole = [
+        number
+        for number, point in tried.items()
+        if not any(line.get("pruned") for line in point)
+    ]
+    best = tried[max(whole or tried, key=merit)][0]["hyperparameters"]
     return {name: best[name] for name in row["space"]}
+
+
+def points_tried(
+    protocol: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]
+) -> dict[int, list[Mapping[str, Any]]]:
+    """Returns a row's tuning runs by the number of their point."""
+    count = protocol.get("tuning_seeds", 1)
+    tried: dict[int, list[Mapping[str, Any]]] = {}
+    for line in lines:
+        tried.setdefault(line["index"] // count, []).append(line)
+    return tried

@@ -251,7 +251,7 @@ def unfinished(rows: Sequence[Row], study: Mapping[str, Any]) -> list[str]:
     for row in rows:
         missing = []
         done = row.result.get("tuning_trials") or 0
-        if not row.config.get("tuned_as") and done < study["trials"]:
+        if row.config["space"] and done < study["trials"]:
             missing.append(f"{done} of {study['trials']} tuning runs")
         if row.seeds < study["seeds"]:
             missing.append(

@@ -39,7 +39,7 @@ def write(
     metric = Metric.of(study)
     rows = results.collect(study, lines, summary)
     pictures = plots.draw(study, rows, metric)
-    page = render(study, summary, rows, metric, pictures)
+    page = render(study, summary, rows, metric, pictures, len(lines))
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     for kind in pictures.values():
         for picture in kind:
@@ -64,6 +64,7 @@ def render(
     rows: Sequence[Row],
     metric: Metric,
     pictures: Mapping[str, Sequence[plots.Picture]],
+    runs: int,
 ) -> str:
     """Returns the page."""
     environment = jinja2.Environment(
@@ -85,8 +86,8 @@ def render(
         findings=reading.findings(rows, metric),
         cautions=reading.cautions(rows, study, metric),
         terms=glossary.terms(rows, metric),
-        runs=sum(len(row.tuning) + len(row.repeats) for row in rows),
-        tuned=sum(not row.config.get("tuned_as") for row in rows),
+        runs=runs,
+        tuned=sum(bool(row.config["space"]) for row in rows),
         further=further_rows(study["table"]),
         pictures=pictures,
         command=command(study),

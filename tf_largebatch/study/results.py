@@ -2,10 +2,11 @@
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
-from tf_largebatch.study import spaces
+from tf_largebatch.study import protocol, spaces
 
 MISSING = "–"
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -82,7 +83,8 @@ class Row:
         number: place in the table, from 0.
         config: of the study.
         result: of the summary; empty where the row has none yet.
-        tuning: lines of the tuning runs, by index.
+        tuning: a line for each point that was tried in tuning, by its
+            number.
         repeats: lines of the runs with fresh seeds, by index.
     """
 
@@ -146,10 +148,32 @@ def collect(
             number,
             config,
             found.get(config["name"], {}),
-            runs.get((config["name"], "tune"), []),
+            points(study, runs.get((config["name"], "tune"), [])),
             runs.get((config["name"], "seed"), []),
         )
         for number, config in enumerate(study["table"]["rows"])
+    ]
+
+
+def points(
+    study: Mapping[str, Any], tuning: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Returns a line for each point that was tried.
+
+    With several seeds a point it has their median; it diverged where a run
+    did.
+    """
+    tried = protocol.points_tried(study, tuning)
+    return [
+        {
+            **lines[0],
+            "index": number,
+            "validation": statistics.median(
+                line["validation"] for line in lines
+            ),
+            "diverged": any(line["diverged"] for line in lines),
+        }
+        for number, lines in sorted(tried.items())
     ]
 
 

@@ -60,6 +60,7 @@ def summarize_row(
     repeats = of(lines, row["name"], "seed")
     base = protocol.tuned_row(study, row)
     tuning = of(lines, base["name"], "tune")
+    own = [] if row["tuned_as"] else tuning
     reached = [
         line["steps_to_target"]
         for line in repeats
@@ -69,7 +70,7 @@ def summarize_row(
         "name": row["name"],
         "weights_optimizer": row["weights_optimizer"],
         "bias_bn_optimizer": row["bias_bn_optimizer"],
-        "tuning_trials": 0 if row["tuned_as"] else len(tuning),
+        "tuning_trials": len(protocol.points_tried(study, own)),
         "tuned_as": row["tuned_as"],
         "best": protocol.best_point(study, base, tuning) if tuning else {},
         "seeds": len(repeats),
