@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Installs this package, as it is committed, on all machines of the slice.
+#
+# The Model Garden requires the distribution called tensorflow, which has no
+# TPU kernels; tensorflow-tpu, installed last, takes its place.
+source "$(dirname "$0")/settings.sh"
+
+root="$(cd "$(dirname "$0")/.." && pwd)"
+archive="$(mktemp -d)/tf-largebatch.tar.gz"
+trap 'rm -rf "$(dirname "$archive")"' EXIT
+run git -C "$root" archive --format=tar.gz --output="$archive" HEAD
+tpus tpu-vm scp "$archive" "$TPU_NAME:" --worker=all
+
+on_vm all "set -eu
+sudo apt-get update -qq
+sudo apt-get install -qq -y python3.11-venv
+rm -rf tf-largebatch && mkdir tf-largebatch
+tar -xzf tf-largebatch.tar.gz -C tf-largebatch
+python3.11 -m venv venv
+venv/bin/pip install -q -c tf-largebatch/constraints.txt './tf-largebatch[garden]'
+venv/bin/pip uninstall -q -y tensorflow tensorflow-cpu
+venv/bin/pip install -q --force-reinstall --no-deps 'tensorflow-tpu==$TENSORFLOW'
+venv/bin/pip install -q 'libtpu~=0.0.14'
+venv/bin/tf-largebatch recipes >/dev/null"

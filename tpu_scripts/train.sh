@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Trains a recipe on the slice until it is done, whatever is preempted.
+#
+#   RECIPE=resnet50/lars_32k DATA=gs://bucket/imagenet \
+#     MODEL_DIR=gs://bucket/lars ./train.sh
+#
+# The training runs on the slice and goes on without this script, which starts
+# it, and starts it again where it failed. A slice that was preempted is
+# deleted and made anew; the training goes on from its last checkpoint. Ctrl-C
+# ends this script, not the training; the same command watches it again.
+#
+# Exits as the training does: 0 done, 2 a setting is wrong, 3 it does not fit,
+# 4 it diverged; 1 where it was started RESTARTS times in vain.
+source "$(dirname "$0")/settings.sh"
+need MODEL_DIR DATA
+here="$(dirname "$0")"
+
+case "$RECIPE" in
+  resnet50/*)
+    data="task.train_data.input_path=$DATA/train-*"
+    data+=",task.validation_data.input_path=$DATA/validation-*"
+    flags=(--params_override="$data${OVERRIDE:+,$OVERRIDE}")
+    ;;
+  *)
+    flags=(--data_dir="$DATA")
+    [[ -z "$OVERRIDE" ]] || flags+=(--params_override="$OVERRIDE")
+    ;;
+esac
+tpu=local
+environment=
+if is_pod; then
+  # This machine's own chips are left to the slice.
+  environment="export TPU_LOAD_LIBRARY=0"
+  tpu="$TPU_NAME"
+fi
+training="$(printf '%q ' venv/bin/tf-largebatch train --recipe="$RECIPE" \
+  --model_dir="$MODEL_DIR" --tpu="$tpu" "${flags[@]}")"
+training+='; echo $? >train.status'
+
+# Starts the training, unless it runs. The lock is the training's while it
+# runs; what it ended with is in train.status.
+start() {
+  on_vm 0 "flock -n train.lock true || exit 0
+rm -f train.status
+$environment
+nohup flock -n train.lock bash -c $(printf '%q' "$training") \\
+  >>train.log 2>&1 </dev/null &"
+}
+
+# Prints what the training ended with, nothing while it runs.
+status() {
+  on_vm 0 'cat train.status 2>/dev/null || true'
+}
+
+# Makes the slice anew.
+renew() {
+  YES=1 "$here/delete.sh" || true
+  "$here/create.sh"
+}
+
+if [[ "$DRY_RUN" == 1 ]]; then
+  state
+  start
+  status
+  exit 0
+fi
+
+for ((number = 0; number <= RESTARTS; number++)); do
+  case "$(state)" in
+    PREEMPTED | TERMINATED | STOPPED | GONE) renew ;;
+  esac
+  echo "training $RECIPE (start $((number + 1)))"
+  start || true
+  while true; do
+    sleep "$POLL"
+    found="$(state)"
+    case "$found" in
+      PREEMPTED | TERMINATED | STOPPED | GONE)
+        echo "the slice is $found"
+        break
+        ;;
+    esac
+    # A connection that fails says nothing about the training.
+    ended="$(status || true)"
+    case "$ended" in
+      '') ;;
+      0) echo "done: $MODEL_DIR" && exit 0 ;;
+      2 | 3 | 4)
+        on_vm 0 'tail -n 3 train.log' || true
+        exit "$ended"
+        ;;
+      *)
+        echo "the training ended with $ended; it is started again"
+        break
+        ;;
+    esac
+  done
+done
+echo "$(basename "$0"): error: started $number times in vain; see ./watch.sh" >&2
+exit 1
