@@ -95,6 +95,74 @@ def test_fewer_examples_than_hosts(shards):
             source.files_of(host, 3)
 
 
+def steps_of(pattern, hosts, streams, first=0, steps=5, batch=12):
+    """Returns what each step has: the groups of three of each host."""
+    config = records.DataConfig(
+        global_batch_size=batch, streams=streams, seed=1, shuffle_buffer_size=4
+    )
+    source = records.open_files(pattern)
+    taken = []
+    for host in range(hosts):
+        context = tf.distribute.InputContext(hosts, host, hosts)
+        examples = records.training_examples(
+            source, config, context, first * batch, look
+        ).batch(batch // hosts)
+        share = [
+            [(int(number[1]), int(record)) for number, record in zip(*step)]
+            for step in examples.take(steps).as_numpy_iterator()
+        ]
+        taken.append(share)
+    return [
+        {
+            tuple(share[step][start : start + 3])
+            for share in taken
+            for start in range(0, batch // hosts, 3)
+        }
+        for step in range(steps)
+    ]
+
+
+@pytest.mark.parametrize("counts", [(7, 5, 8, 4), (20, 4)])
+def test_steps_are_the_same_on_as_many_hosts_as_divide_the_streams(
+    shards, counts
+):
+    """Of files, or of spans where there are fewer files than streams."""
+    pattern = shards(*counts)
+    one, two, four = (steps_of(pattern, hosts, 4) for hosts in (1, 2, 4))
+    assert one == two == four
+    assert all(len(step) == 4 for step in one)
+    # The steps that went before are those that are left out.
+    assert steps_of(pattern, 2, 4, first=2, steps=3) == one[2:]
+
+
+def test_without_streams_each_host_is_one(shards):
+    pattern = shards(7, 5, 8, 4)
+    assert steps_of(pattern, 2, 0) == steps_of(pattern, 2, 2)
+    assert steps_of(pattern, 2, 0) != steps_of(pattern, 1, 0)
+
+
+def test_an_epoch_of_streams_has_every_example_once(shards):
+    pattern = shards(6, 6, 6, 6)
+    steps = steps_of(pattern, 1, 4, steps=2)
+    seen = [record for step in steps for group in step for _, record in group]
+    assert sorted(seen) == list(range(1, 25))
+    numbers = [n for step in steps for group in step for n, _ in group]
+    assert sorted(numbers) == list(range(24))
+
+
+@pytest.mark.parametrize(
+    "streams, words",
+    [
+        (-2, "streams is -2; give a multiple of the 2 hosts"),
+        (3, "streams is 3; give a multiple of the 2 hosts"),
+        (8, "global_batch_size is 12 and streams 8; make the one a multiple"),
+    ],
+)
+def test_streams_that_do_not_divide(shards, streams, words):
+    with pytest.raises(UserError, match=words):
+        steps_of(shards(9, 9), 2, streams)
+
+
 def test_the_seed_decides_the_order_of_files(shards):
     source = records.open_files(shards(*[1] * 30))
 

@@ -55,6 +55,10 @@ class DataConfig(hyperparams.Config):
         shuffle_buffer_size: from how many records the next one is drawn.
         cycle_length: from how many files records are taken in turn.
         cache: whether this host's records stay in its memory.
+        streams: in how many parts training reads the examples, each with an
+            order of its own. A step takes equally many of each, so that runs
+            with as many streams take the same steps on any number of hosts
+            that divides it. 0 means as many as hosts.
     """
 
     input_path: str | Sequence[str] = ""
@@ -65,6 +69,7 @@ class DataConfig(hyperparams.Config):
     shuffle_buffer_size: int = 16384
     cycle_length: int = 16
     cache: bool = False
+    streams: int = 0
 
     def described(self) -> str:
         """Returns where the examples are, in words."""
@@ -120,28 +125,28 @@ class Source:
             start, stop = start - count, stop - count
         return share
 
-    def files_of(self, host: int, hosts: int) -> Sequence[Piece]:
-        """Returns one host's share of the files, or of the examples.
+    def files_of(self, stream: int, streams: int) -> Sequence[Piece]:
+        """Returns one stream's share of the files, or of the examples.
 
-        The latter where there are fewer files than hosts.
+        The latter where there are fewer files than streams.
 
         Raises:
-            UserError: there are fewer examples than hosts, too.
+            UserError: there are fewer examples than streams, too.
         """
-        if len(self.pieces) >= hosts:
-            if len(self.pieces) % hosts:
+        if len(self.pieces) >= streams:
+            if len(self.pieces) % streams:
                 logging.warning(
-                    "%d files do not divide by %d hosts: the examples of some "
-                    "are seen more often.",
+                    "%d files do not divide by %d hosts or streams: the "
+                    "examples of some are seen more often.",
                     len(self.pieces),
-                    hosts,
+                    streams,
                 )
-            return self.pieces[host::hosts]
-        share = self.span(host, hosts)
+            return self.pieces[stream::streams]
+        share = self.span(stream, streams)
         if not share:
             raise UserError(
-                f"{sum(self.counts)} examples are too few for {hosts} hosts; "
-                "give more data"
+                f"{sum(self.counts)} examples are too few for {streams} hosts "
+                "or streams; give more data"
             )
         return share
 
@@ -280,11 +285,11 @@ def training_examples(
 ) -> tf.data.Dataset:
     """Returns one host's examples for training, without end.
 
-    Every epoch holds each of the host's examples once, in a new order.
+    Every epoch holds each of a stream's examples once, in a new order.
 
     Args:
         source: where they are.
-        config: how they are read.
+        config: how they are read, in how many streams.
         context: which host of how many; None means the only one.
         first_example: how many examples, over all hosts, went before in an
             earlier part of the run. It goes on from there.
@@ -292,19 +297,53 @@ def training_examples(
             of shape (2,), and the record; returns the example.
 
     Raises:
-        UserError: there are fewer examples than hosts.
+        UserError: there are fewer examples than streams, or the streams do
+            not divide as they must.
     """
     host, hosts = place(context)
-    first = first_example // hosts
+    streams = config.streams or hosts
+    check_streams(config, hosts)
+    first = first_example // streams
     seed = config.seed
     if seed is None:
         seed = int(np.random.default_rng().integers(2**62))
 
-    def number_and_look(index: tf.Tensor, record: tf.Tensor) -> Any:
-        return look(tf.stack([seed, index * hosts + host]), record)
+    def stream(number: int) -> tf.data.Dataset:
+        def number_and_look(index: tf.Tensor, record: tf.Tensor) -> Any:
+            return look(tf.stack([seed, index * streams + number]), record)
 
-    stream = shuffled(source.files_of(host, hosts), config, seed, first)
-    return stream.enumerate(first).map(number_and_look, tf.data.AUTOTUNE)
+        pieces = source.files_of(number, streams)
+        examples = shuffled(pieces, config, seed, first).enumerate(first)
+        return examples.map(number_and_look, tf.data.AUTOTUNE)
+
+    share = streams // hosts
+    own = [stream(number) for number in range(host * share, (host + 1) * share)]
+    return in_turn(own, config.global_batch_size // streams)
+
+
+def check_streams(config: DataConfig, hosts: int) -> None:
+    """Raises UserError where the streams do not divide as they must."""
+    streams = config.streams or hosts
+    if streams < 0 or streams % hosts:
+        raise UserError(
+            f"streams is {streams}; give a multiple of the {hosts} hosts, or 0"
+        )
+    if config.streams and config.global_batch_size % streams:
+        raise UserError(
+            f"global_batch_size is {config.global_batch_size} and streams "
+            f"{streams}; make the one a multiple of the other"
+        )
+
+
+def in_turn(parts: Sequence[tf.data.Dataset], length: int) -> tf.data.Dataset:
+    """Returns so many elements of each endless dataset in turn, repeatedly."""
+    if len(parts) == 1:
+        return parts[0]
+    order = np.repeat(np.arange(len(parts)), length)
+    turns = tf.data.Dataset.from_tensor_slices(order).repeat()
+    return tf.data.Dataset.choose_from_datasets(
+        list(parts), turns, stop_on_empty_dataset=False
+    )
 
 
 def shuffled(

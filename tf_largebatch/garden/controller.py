@@ -1,10 +1,14 @@
 """The outer loop: when to train, evaluate, save, and stop."""
 
+import tempfile
 from typing import Any
 
 import numpy as np
 import orbit
+import tensorflow as tf
 from official.core import train_lib
+
+from tf_largebatch import checkpoints
 
 Output = dict[str, Any]
 
@@ -84,8 +88,63 @@ class Controller(orbit.Controller):
         self._sync_on_async_checkpointing()
 
 
+class Follower(tf.train.CheckpointManager):
+    """Of a worker that is not the first of several.
+
+    All must save at once, as what replicas hold apart is added up; what the
+    others write nobody needs. What the first has written, all begin from.
+
+    Args:
+        checkpoint: what is saved.
+        model_dir: folder of the run.
+        **kwargs: as for the base class.
+    """
+
+    def __init__(
+        self, checkpoint: tf.train.Checkpoint, model_dir: str, **kwargs: Any
+    ):
+        self._folder = tempfile.TemporaryDirectory()
+        self._begun_from = checkpoints.newest(model_dir)
+        super().__init__(checkpoint, self._folder.name, max_to_keep=1, **kwargs)
+
+    @property
+    def latest_checkpoint(self) -> str | None:
+        """Path of the newest checkpoint, which may be the first worker's."""
+        return super().latest_checkpoint or self._begun_from
+
+    def restore_or_initialize(self) -> str | None:
+        """Restores what the first worker restores; returns its path."""
+        if self._begun_from is None:
+            return super().restore_or_initialize()
+        self.checkpoint.restore(self._begun_from)
+        return self._begun_from
+
+
 class Runner(train_lib.OrbitExperimentRunner):
-    """The Garden's runner; returns figures, and counts no flops at the end."""
+    """The Garden's runner; returns figures, and counts no flops at the end.
+
+    Args:
+        strategy: how the work is distributed.
+        *args: as for the base class.
+        **kwargs: as for the base class.
+    """
+
+    def __init__(
+        self, strategy: tf.distribute.Strategy, *args: Any, **kwargs: Any
+    ):
+        writes = strategy.extended.should_save_summary
+        super().__init__(strategy, *args, save_summary=writes, **kwargs)
+
+    def _maybe_build_checkpoint_manager(self) -> tf.train.CheckpointManager:
+        if self.strategy.extended.should_checkpoint:
+            return super()._maybe_build_checkpoint_manager()
+        return Follower(
+            self.trainer.checkpoint,
+            self.model_dir,
+            step_counter=self.trainer.global_step,
+            checkpoint_interval=self.params.trainer.checkpoint_interval,
+            init_fn=self.trainer.initialize,
+        )
 
     def run(self) -> Output:
         """Runs the mode; returns the figures of the last evaluation, if any."""

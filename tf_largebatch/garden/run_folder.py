@@ -32,18 +32,23 @@ OF_THE_RUN = (
 )
 
 
-def claim(folder: str, config: cfg.ExperimentConfig) -> None:
+def claim(
+    folder: str, config: cfg.ExperimentConfig, writes: bool = True
+) -> None:
     """Makes a folder that of a run which begins or goes on.
 
     Args:
         folder: to be made, or that of an earlier part of the run.
         config: the run's settings, which are written to ``params.yaml``.
+        writes: whether to write; of several workers the first does.
 
     Raises:
         UserError: it cannot be written to, or holds another run.
     """
     if newest(folder):
         check(folder, config, OF_THE_RUN)
+    if not writes:
+        return
     try:
         tf.io.gfile.makedirs(folder)
         write_parameters(folder, config)

@@ -55,7 +55,10 @@ def run(
         runner = build(config, mode, model_dir, strategy)
         data = data_of(config.task, mode).values()
         reading = runner.trainer.task.naming_broken_records(*data)
-        with saved_when_stopped(runner.controller), explained(reading):
+        with (
+            saved_when_stopped(runner.controller),
+            explained(reading, is_one_of_several(strategy)),
+        ):
             figures = runner.run()
     figures = {name: float(value) for name, value in figures.items()}
     return {**figures, "step": runner.controller.step}
@@ -161,7 +164,7 @@ def build(
                 config, model_dir
             ),
         )
-    enter(model_dir, config, mode)
+    enter(model_dir, config, mode, strategy.extended.should_checkpoint)
     return Runner(
         strategy,
         task,
@@ -194,14 +197,22 @@ def find_data(task: Task, mode: str) -> None:
             raise UserError(f"task.{name}: {error}") from error
 
 
-def enter(model_dir: str, config: cfg.ExperimentConfig, mode: str) -> None:
+def enter(
+    model_dir: str, config: cfg.ExperimentConfig, mode: str, writes: bool
+) -> None:
     """Claims the folder for training, or checks what is to be evaluated.
+
+    Args:
+        model_dir: the folder.
+        config: what is to be run.
+        mode: see :func:`run`.
+        writes: whether this process does, as the first of several workers.
 
     Raises:
         UserError: it cannot be used for that.
     """
     if "train" in mode:
-        run_folder.claim(model_dir, config)
+        run_folder.claim(model_dir, config, writes)
     elif checkpoints.newest(model_dir):
         run_folder.check(model_dir, config, run_folder.OF_THE_MODEL)
     elif mode == "eval":
@@ -215,12 +226,18 @@ def enter(model_dir: str, config: cfg.ExperimentConfig, mode: str) -> None:
 def saved_when_stopped(controller: Controller) -> Iterator[None]:
     """Saves what was trained when Ctrl-C or SIGTERM ends the context.
 
-    Both raise between two steps, for a step is one program.
+    Both raise between two steps, for a step is one program. One of several
+    workers cannot save without the others.
     """
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        if controller.trainer is not None and controller.step:
+        if is_one_of_several(controller.strategy):
+            say(
+                "stopped; the same commands on all machines go on from the "
+                "last checkpoint"
+            )
+        elif controller.trainer is not None and controller.step:
             controller.save_checkpoint()
             say(
                 f"stopped; saved at step {controller.step}, and the same "
@@ -229,19 +246,30 @@ def saved_when_stopped(controller: Controller) -> Iterator[None]:
         raise
 
 
+def is_one_of_several(strategy: tf.distribute.Strategy) -> bool:
+    """Whether other processes train as well."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or isinstance(strategy, tf.distribute.TPUStrategy):
+        return False
+    workers = resolver.cluster_spec().as_dict().get("worker", [])
+    return len(workers) > 1
+
+
 @contextlib.contextmanager
 def explained(
     reading: contextlib.AbstractContextManager[None],
+    one_of_several: bool,
 ) -> Iterator[None]:
     """Turns what can go wrong in a run into one line.
 
     Args:
         reading: turns what is wrong with the data into a UserError.
+        one_of_several: whether other workers can be gone.
 
     Raises:
         UserError: a record of the data is broken.
         DivergenceError: the loss is too large or not a number.
-        RunError: no memory was left.
+        RunError: no memory was left, or another worker is gone.
     """
     try:
         with reading:
@@ -259,6 +287,13 @@ def explained(
         raise RunError(
             "out of memory; give a smaller trainer.micro_batch_size, which "
             "changes nothing else"
+        ) from error
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        if not one_of_several:
+            raise
+        raise RunError(
+            "another worker is gone; start all again with the same commands, "
+            "and the run goes on from its last checkpoint"
         ) from error
 
 

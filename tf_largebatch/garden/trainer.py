@@ -84,6 +84,7 @@ class Trainer(base_trainer.Trainer):
             config.trainer.micro_batch_size,
             task.virtual_batch_size,
         )
+        check_streams(config.task.train_data, task.virtual_batch_size)
         task.check_micro_batch(self.micro_batch_size)
         task.check_optimizer(optimizer)
         self._sums = [
@@ -201,6 +202,21 @@ class Trainer(base_trainer.Trainer):
         if self.config.trainer.validation_steps == -1:
             self.task.check_evaluation(self.validation_metrics)
         return super().eval_end(aggregated_logs)
+
+
+def check_streams(data: Any, multiple: int) -> None:
+    """Raises UserError where groups would lie across streams.
+
+    Args:
+        data: the settings of the training data.
+        multiple: the virtual batch size, of how many examples a group is.
+    """
+    if data.streams and data.global_batch_size % (data.streams * multiple):
+        raise UserError(
+            f"streams is {data.streams}, in task.train_data, but a step has "
+            f"{data.global_batch_size} examples in groups of {multiple}; give "
+            "a divisor of the number of groups"
+        )
 
 
 class OpenedLate:
