@@ -105,6 +105,64 @@ class FakeStudy:
         workload = {**self.plan["workload"], **values}
         return FakeStudy({**self.plan, "workload": workload}, self.lines)
 
+    def with_table(self, **values: Any) -> "FakeStudy":
+        """Returns the study of a table with other values."""
+        table = {**self.plan["table"], **values}
+        return FakeStudy({**self.plan, "table": table}, self.lines)
+
+    def with_plan(self, **values: Any) -> "FakeStudy":
+        """Returns the study with other values of its protocol."""
+        return FakeStudy({**self.plan, **values}, self.lines)
+
+    def of_nobodys(self) -> "FakeStudy":
+        """Returns the study as one that is no table of the paper."""
+        return self.with_table(name="mine", paper=None, paper_task=None)
+
+    def fixed(self, **values: Any) -> "FakeStudy":
+        """Returns the study with rows that are not tuned.
+
+        Args:
+            values: of every row.
+        """
+        rows = [
+            {
+                **row,
+                "optimizer": {**row["optimizer"], "learning_rate": 0.25},
+                "space": {},
+                **values,
+            }
+            for row in self.plan["table"]["rows"]
+        ]
+        return self.with_table(rows=rows).without(kind="tune")
+
+    def with_runs(
+        self, name: str, indices: Sequence[int], **values: Any
+    ) -> "FakeStudy":
+        """Returns the study with other values of some of a row's seeds."""
+        lines = [
+            {**line, **values}
+            if (line["row"], line["kind"]) == (name, "seed")
+            and line["index"] in indices
+            else line
+            for line in self.lines
+        ]
+        return FakeStudy(self.plan, lines)
+
+    def with_lost(self, name: str, indices: Sequence[int]) -> "FakeStudy":
+        """Returns the study of a loss, some of whose runs have none."""
+        study = self.with_workload(
+            metric={"name": "loss", "direction": "min"}, target=0.98
+        )
+        nothing = dict.fromkeys(("loss", "validation", "test"))
+        curve = [{"step": 6, "validation_loss": None, **nothing}]
+        return study.with_runs(
+            name,
+            indices,
+            diverged=True,
+            curve=curve,
+            **dict.fromkeys(("validation", "validation_loss", "test", "train")),
+        )
+
     def with_best(self, name: str, **values: float) -> "FakeStudy":
         """Returns the study with another best point of a row."""
         best = {**self.row(name).best, **values}

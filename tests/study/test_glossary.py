@@ -4,12 +4,18 @@ import pytest
 
 from tf_largebatch.study import glossary, protocol
 
-STATISTICS = ["Median, quartiles", "Hits", "Diverged", "Steps to target"]
+COLUMNS = ["Median, quartiles", "Hits", "Diverged", "Steps to target"]
 
 
 def explained(study):
     """Returns the words that are explained, with their explanations."""
     return dict(glossary.terms(study.rows, study.metric))
+
+
+def general(study):
+    """Returns the words that are explained and are of no optimizer."""
+    found = list(explained(study))
+    return found[found.index(COLUMNS[0]) :]
 
 
 @pytest.mark.parametrize(
@@ -24,13 +30,46 @@ def explained(study):
     ],
 )
 def test_what_the_rows_need_is_explained(table4, names, words):
-    assert list(explained(table4.only(*names))) == [*words, *STATISTICS]
+    found = list(explained(table4.only(*names)))
+    assert found[: found.index(COLUMNS[0])] == words
 
 
 def test_every_optimizer_of_the_package_is_explained(fake_study):
     assert set(glossary.OPTIMIZERS) == set(protocol.OPTIMIZERS)
     study = fake_study.finished(rows=["heavy_ball"]).only("heavy_ball")
-    assert list(explained(study)) == ["Heavy ball", *STATISTICS]
+    assert list(explained(study))[:2] == ["Heavy ball", COLUMNS[0]]
+
+
+def test_what_the_tables_have_is_explained(table4):
+    compared = ["95 % interval", "Turned round", "Gap"]
+    assert general(table4) == [*COLUMNS, "MLPerf's steps", *compared]
+    one = table4.only("lars")
+    assert general(one) == [*COLUMNS, "MLPerf's steps", "95 % interval", "Gap"]
+    lost = table4.only("lamb")
+    assert general(lost) == [*COLUMNS, "95 % interval", "Gap"]
+    unmeasured = lost.with_runs("lamb", range(5), train=None)
+    assert general(unmeasured) == [*COLUMNS, "95 % interval"]
+    assert general(table4.without(kind="seed")) == COLUMNS
+    once = table4.with_plan(seeds=1).only("nesterov", "lamb")
+    once = once.with_tests({"nesterov": [0.9], "lamb": [0.8]})
+    assert general(once) == [*COLUMNS, "Gap"]
+
+
+def test_the_figures_of_the_statistics_are_those_that_are_used(table4):
+    text = explained(table4)
+    assert "9,999 times" in text["95 % interval"]
+    assert "first 5 runs" in text["MLPerf's steps"]
+
+
+def test_what_counts_where_there_is_no_number(table4):
+    assert "with 0.00" in explained(table4)["Diverged"]
+    lost = explained(table4.with_lost("lars", [0]))
+    assert "with ∞ where that is no number" in lost["Diverged"]
+
+
+def test_an_optimizer_of_another_package_is_not_explained(table4):
+    study = table4.only("lars").fixed(optimizer={"class": "adamw"})
+    assert general(study) == list(explained(study))
 
 
 def test_lamb_with_ratio_1_freezes_nothing(fake_study):
@@ -56,7 +95,7 @@ def test_what_berts_table_needs_is_explained(fake_study):
     study = fake_study.finished("bert")
     words = ["Adam", "LAMB", "Trust ratio", "Bias correction", "Jump"]
     more = ["Warmup power", "Masked-LM loss"]
-    assert list(explained(study)) == [*words, *more, *STATISTICS]
+    assert list(explained(study)) == [*words, *more, *general(study)]
     for names in (["adam"], ["lamb"]):
         assert not {"Bias correction", "Jump"} & set(
             explained(study.only(*names))

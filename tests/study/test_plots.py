@@ -1,7 +1,9 @@
 """The pictures: valid, the same every time, true to the runs."""
 
+import dataclasses
 import io
 import math
+import re
 import warnings
 
 import matplotlib
@@ -103,6 +105,8 @@ def test_the_words_for_those_who_do_not_see_say_the_figures(drawn, two_rows):
         lambda study: study.with_diverged("nesterov", "seed"),
         lambda study: study.with_diverged("lamb", "tune"),
         lambda study: study.with_tests({"nesterov": [0.97]}),
+        lambda study: study.with_lost("lamb", [0, 2]),
+        lambda study: study.with_lost("lamb", range(5)),
         lambda study: study.only("nesterov"),
         lambda study: study.only("nesterov").renamed("a $x_1$ % \\ & é 名"),
     ],
@@ -113,6 +117,8 @@ def test_the_words_for_those_who_do_not_see_say_the_figures(drawn, two_rows):
         "seeds diverged",
         "tuning diverged",
         "one seed",
+        "two runs without a number",
+        "no run with a number",
         "one row",
         "odd name",
     ],
@@ -124,7 +130,84 @@ def test_unusual_studies_are_drawn(two_rows, change):
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message="Glyph")
         drawn = plots.draw(study.plan, study.rows, study.metric)
-    assert len(drawn["curves"]) == len(study.rows)
+    assert len(drawn["curves"]) == len(plots.measured(study.rows))
+    assert all(drawn[kind] for kind in KINDS)
+
+
+def test_a_study_without_tuning_has_no_search(two_rows):
+    drawn = draw(two_rows.fixed())
+    assert [len(drawn[kind]) for kind in KINDS] == [1, 2, 1, 0, 0]
+    assert "nesterov: peak 0.25. lamb: peak 0.25." in drawn["schedules"][0].alt
+
+
+def test_rows_without_settings_have_no_schedule(two_rows):
+    assert draw(two_rows.fixed(settings={}))["schedules"] == []
+    nesterov, lamb = two_rows.plan["table"]["rows"]
+    mixed = two_rows.with_table(rows=[nesterov, {**lamb, "settings": {}}])
+    (picture,) = draw(mixed)["schedules"]
+    assert "nesterov" in picture.alt and "lamb" not in picture.alt
+
+
+def ends_alone(study, *names):
+    """Returns the study with rows that are measured at their end alone."""
+    lines = [
+        {**line, "curve": line["curve"][-1:]} if line["row"] in names else line
+        for line in study.lines
+    ]
+    return type(study)(study.plan, lines)
+
+
+@pytest.mark.parametrize(
+    "change, names",
+    [
+        (lambda study: study, ["nesterov", "lamb"]),
+        (lambda study: ends_alone(study, "lamb"), ["nesterov"]),
+        (lambda study: ends_alone(study, "lamb", "nesterov"), []),
+        (lambda study: study.without(kind="seed"), ["nesterov", "lamb"]),
+        (
+            lambda study: study.without(row="lamb", kind="seed"),
+            ["nesterov", "lamb"],
+        ),
+        (
+            lambda study: ends_alone(
+                study.without(row="lamb", kind="seed"), "nesterov"
+            ),
+            [],
+        ),
+    ],
+    ids=["all", "one", "none", "not yet", "one not yet", "none, one not yet"],
+)
+def test_rows_measured_at_their_end_alone_have_no_curve(
+    two_rows, change, names
+):
+    rows = plots.measured(change(two_rows).rows)
+    assert [row.name for row in rows] == names
+
+
+def test_runs_without_a_number_are_counted_beside_the_boxes(two_rows):
+    """They end the box at the last run that has one."""
+    study = two_rows.with_lost("nesterov", [0, 1])
+    row = study.row("nesterov")
+    box = plots.box_statistics(row)
+    assert box["med"] == row.test("median") < math.inf
+    assert box["q3"] == box["whishi"] == max(row.tests[2:])
+    figure = plots.Figure()
+    axes = figure.subplots()
+    plots.enlarge(axes, study.rows, (0.0, 1.0))
+    assert [text.get_text() for text in axes.texts] == ["2 ▸"]
+
+
+def test_choices_of_words_are_drawn(two_rows):
+    study = two_rows.only("lamb")
+    (row,) = study.plan["table"]["rows"]
+    space = {"kind": {"scale": "choice", "values": ["short", "long"]}}
+    lines = [
+        {**line, "hyperparameters": {"kind": ["long", "short"][number % 2]}}
+        for number, line in enumerate(study.lines)
+    ]
+    study = study.with_table(rows=[{**row, "space": space}])
+    (picture,) = draw(type(study)(study.plan, lines))["search"]
+    assert re.search("best at kind (long|short)", picture.alt)
 
 
 def test_a_row_that_inherits_was_not_searched(table2):
@@ -169,6 +252,22 @@ def test_a_run_that_stopped_stays_in_the_curves_statistics(table4):
     _, middle, _, high = plots.quartiles(row, "loss")
     assert middle.tolist() == [1, 1, 1]
     assert np.isnan(high[1:]).all()
+
+
+def test_a_metric_that_is_no_number_is_the_worst_in_a_curve(table4):
+    row = row_with_curves(
+        table4,
+        curve([0.5, 0.6, 0.7]),
+        curve([0.5, None], [1.0, None]),
+        curve([0.1, None, None], [1.0, None, None]),
+    )
+    _, middle, low, high = plots.quartiles(row, "test")
+    assert middle.tolist() == [0.5, 0, 0]
+    assert high.tolist() == pytest.approx([0.5, 0.3, 0.35])
+    lower = dataclasses.replace(row, metric=LOSS)
+    _, middle, low, _ = plots.quartiles(lower, "test")
+    assert middle[0] == 0.5 and np.isnan(middle[1:]).all()
+    assert low.tolist()[:1] == [0.3] and np.isnan(low[1:]).all()
 
 
 def test_one_explosion_hides_no_other_row(table4):

@@ -23,6 +23,18 @@ def warned(study):
     return "\n".join(sentences).replace("\N{NO-BREAK SPACE}", " ")
 
 
+def sure(study):
+    """Returns how sure the differences are, as one text."""
+    sentences = reading.sureness(study.rows, study.metric)
+    return "\n".join(sentences).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def fitted(study):
+    """Returns what training and test say together, as one text."""
+    sentences = reading.fit(study.rows, study.metric)
+    return "\n".join(sentences).replace("\N{NO-BREAK SPACE}", " ")
+
+
 def two(table4, nesterov, lars):
     """Returns a study of two rows with these test metrics."""
     study = table4.only("nesterov", "lars")
@@ -368,3 +380,242 @@ def test_the_questions_other_side_is_named_as_it_is(table4):
     assert "the best of LARS lars" in said(two(table4, GOOD, CLOSE))
     both = table4.only("nesterov", "lars", "lamb")
     assert "the best of LAMB and LARS" in said(both)
+
+
+def test_rows_that_are_tuned_by_nobody_were_not_tuned_by_themselves(table4):
+    study = with_changes(two(table4, GOOD, CLOSE), lars={"With X": "nesterov"})
+    assert "With X: lars is 0.25 percentage points worse" in said(study.fixed())
+
+
+def test_rows_without_their_own_search_say_whose_values_they_have(table2):
+    assert "takes over the values tuned for" in said(table2)
+    rows = table2.plan["table"]["rows"]
+    given = table2.fixed(tuned_as="nesterov_power_2").plan["table"]["rows"]
+    study = table2.fixed().with_table(
+        rows=[table2.fixed().plan["table"]["rows"][0], given[1], *rows[2:]]
+    )
+    assert (
+        "nesterov_power_1, which takes over the values given for "
+        "nesterov_power_2, has" in said(study)
+    )
+
+
+def test_only_the_papers_studies_ask_its_question(table4):
+    study = two(table4, GOOD, CLOSE)
+    rows, metric = study.rows, study.metric
+    text = "\n".join(reading.findings(rows, metric, paper=False))
+    assert "\nThe best median of a plain optimizer is nesterov" in text
+    assert "question" not in text
+    assert "On the question itself: the best median" in said(study)
+
+
+def test_other_studies_do_not_speak_of_the_paper(table4):
+    text = warned(table4.of_nobodys())
+    assert text.startswith("An order of the optimizers that is seen here")
+    assert "paper" not in text and "ImageNet" not in text
+
+
+def test_nothing_is_said_of_a_search_that_there_was_not(table4):
+    text = warned(table4.fixed().with_plan(trials=0))
+    for word in ("trials", "tuning", "unfinished", "search"):
+        assert word not in text
+
+
+def test_searches_of_several_seeds_consist_of_points(table4):
+    study = table4.only("lars").with_plan(tuning_seeds=2)
+    text = warned(study)
+    assert "lars is unfinished: 4 of 8 tuning points." in text
+    assert "Few trials: 8 tuning points a row in up to 2 dimensions" in text
+    assert "1 tuning point a row" in warned(study.with_plan(trials=1))
+
+
+@pytest.mark.parametrize(
+    "change, same",
+    [
+        (lambda line: line, False),
+        (lambda line: {**line, "validation": line["test"]}, True),
+        (
+            lambda line: {
+                **line,
+                "validation": line["test"] + (line["index"] == 3),
+            },
+            False,
+        ),
+        (lambda line: {**line, "validation": 0, "diverged": True}, False),
+    ],
+)
+def test_tuning_on_what_is_tested_is_said(table4, change, same):
+    study = table4.only("nesterov", "lars")
+    study = type(study)(study.plan, [change(line) for line in study.lines])
+    words = "Validation and test accuracy are the same in every run"
+    assert (words in warned(study)) == same
+    assert words not in warned(study.fixed())
+
+
+def test_rows_whose_median_run_has_no_number_are_not_left_out(table4):
+    study = table4.only("nesterov", "lars", "lamb").with_lost("lars", range(3))
+    text = said(study)
+    assert "diverged in lars (3 of 5)" in text
+    assert (
+        "So many runs of lars end without a finite loss that the median is "
+        "infinite, behind every other row." in text
+    )
+    assert "of lamb." in text.splitlines()[0]
+    alone = said(study.only("lars")).splitlines()
+    assert len(alone) == 2 and set(alone) < set(text.splitlines())
+
+
+def test_runs_without_a_number_widen_a_row_beyond_any(table4):
+    tests = {"nesterov": [0.5] * 5, "lars": [0.6] * 5}
+    study = table4.only("nesterov", "lars").with_tests(tests)
+    text = said(study.with_lost("lars", [0, 1]))
+    assert "of the wider of the two (no finite number)" in text
+    assert "Seeds alone" not in text
+    assert "inf" not in text.replace("finite", "")
+
+
+def test_intervals_tell_rows_apart_or_do_not(table4):
+    study = table4.only("nesterov", "lars", "lamb").with_tests(
+        {"nesterov": GOOD, "lars": CLOSE, "lamb": APART}
+    )
+    first, second, third = sure(study).splitlines()
+    assert first == (
+        "Told apart from nesterov, by an interval of the difference that does "
+        "not contain 0: lamb."
+    )
+    assert second == (
+        "Not told apart from nesterov by these runs, as the interval of the "
+        "difference contains 0: lars."
+    )
+    # Of 25 pairs of runs lars is ahead in 6 and level in 4.
+    assert third == (
+        "One run a row, drawn from those at hand, puts lars before nesterov "
+        "with a chance of 32 %; no other row has a higher one."
+    )
+
+
+def test_intervals_of_a_metric_to_be_lowered(table4):
+    text = sure(to_lower(two(table4, GOOD, APART), 0.5))
+    assert text.startswith("Told apart from lars, ")
+    assert text.endswith(" drawn from those at hand, always has lars ahead.")
+    text = sure(to_lower(two(table4, GOOD, CLOSE), 0.5))
+    assert text.startswith("Not told apart from lars ")
+    assert text.endswith("puts nesterov before lars with a chance of 32 %.")
+
+
+@pytest.mark.parametrize("noise, apart", [(1e-7, False), (1e-5, True)])
+def test_an_interval_contains_0_but_for_rounding(table4, noise, apart):
+    low = two(table4, [0.97 + noise] * 5, [0.97] * 5)
+    assert sure(low).startswith("Told apart") == apart
+
+
+def test_rows_without_an_interval_are_named(table4):
+    study = table4.only("nesterov", "lars", "lamb").with_tests(
+        {"nesterov": GOOD, "lars": [0.5], "lamb": APART}
+    )
+    words = "No interval, for want of runs or of runs with a finite accuracy"
+    assert f"{words}: lars." in sure(study)
+    assert words not in sure(study.only("nesterov", "lamb"))
+
+
+@pytest.mark.parametrize("names", [[], ["lars"]])
+def test_nothing_is_sure_of_one_row(table4, names):
+    assert sure(table4.only(*names)) == ""
+
+
+def test_few_seeds_have_no_fewer_to_draw(table4):
+    study = two(table4, [0.98], [0.97]).with_plan(seeds=1)
+    assert "One run" not in sure(study)
+    assert "No interval" in sure(study)
+
+
+@pytest.mark.parametrize(
+    "chance, text",
+    [
+        (0, "0 %"),
+        (0.004, "under 1 %"),
+        (0.0149, "1 %"),
+        (0.325, "32 %"),
+        (0.996, "over 99 %"),
+        (1, "100 %"),
+    ],
+)
+def test_chances_as_text(chance, text):
+    assert reading.percent(chance).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+def with_fit(table4, train, test):
+    """Returns a study of rows that always have these metrics."""
+    study = table4.only(*train).with_tests(
+        {name: [value] * 5 for name, value in test.items()}
+    )
+    for name, value in train.items():
+        study = study.with_runs(name, range(5), train=value)
+    return study
+
+
+@pytest.mark.parametrize(
+    "train, test, words",
+    [
+        (
+            (0.99, 0.98, 0.97),
+            (0.95, 0.94, 0.93),
+            "99.00 %, of nesterov; it has the best test median too, so here "
+            "what fits best is also best on new data.\nOf the 3 pairs of rows, "
+            "3 are in the same order on both splits and 0 in opposite orders.",
+        ),
+        (
+            (0.97, 0.98, 0.99),
+            (0.95, 0.94, 0.93),
+            "99.00 %, of lamb, but the best test median is 95.00 %, of "
+            "nesterov: here what fits best is not what is best on new data.\n"
+            "Of the 3 pairs of rows, 0 are in the same order on both splits "
+            "and 3 in opposite orders.",
+        ),
+        (
+            (0.99, 0.99, 0.97),
+            (0.95, 0.96, 0.95),
+            "99.00 %, of nesterov and lars; lars of them has the best test "
+            "median too, so here what fits best is also best on new data.\n"
+            "Of the 3 pairs of rows, 1 is in the same order on both splits "
+            "and 0 in opposite orders; 2 equal on one or both.",
+        ),
+        (
+            (0.99, 0.99, 0.97),
+            (0.96, 0.96, 0.95),
+            "99.00 %, of nesterov and lars; they have the best test median",
+        ),
+        (
+            (1, 1, 1),
+            (0.96, 0.97, 0.95),
+            "All rows have the same training median, 100.00 %: what differs "
+            "on the test split is not how well they fit the training data.",
+        ),
+    ],
+)
+def test_whether_what_fits_best_is_best(table4, train, test, words):
+    names = ("nesterov", "lars", "lamb")
+    study = with_fit(table4, dict(zip(names, train)), dict(zip(names, test)))
+    assert words in fitted(study)
+
+
+def test_fitting_well_is_a_low_loss(table4):
+    study = with_fit(
+        table4, {"nesterov": 0.1, "lars": 0.2}, {"nesterov": 0.5, "lars": 0.4}
+    )
+    text = fitted(to_lower(study, 0.5))
+    assert "0.1, of nesterov, but the best test median is 0.4, of lars" in text
+
+
+def test_a_better_fit_that_is_not_told_from_the_best(table4):
+    study = two(table4, GOOD, CLOSE).with_runs("lars", range(5), train=1.0)
+    words = "On the test split these runs do not tell lars from nesterov."
+    assert words in fitted(study)
+    study = two(table4, GOOD, APART).with_runs("lars", range(5), train=1.0)
+    assert "not what is best" in fitted(study)
+    assert "do not tell" not in fitted(study)
+
+
+def test_rows_without_a_training_metric_have_no_fit(table4):
+    study = two(table4, GOOD, CLOSE).with_runs("lars", range(5), train=None)
+    assert fitted(study) == ""

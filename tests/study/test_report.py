@@ -1,12 +1,13 @@
 """The report: one file that opens offline and says what the study holds."""
 
+import copy
 import html.parser
 import re
 import shlex
 
 import pytest
 
-from tf_largebatch.study import protocol, report
+from tf_largebatch.study import plots, protocol, report
 
 VOID = {"meta", "link", "img", "br", "line", "rect"}
 BESIDE = {"trials.jsonl", "summary.json", "study.yaml"}
@@ -51,6 +52,19 @@ class Page(html.parser.HTMLParser):
             cell = self.tables[-1][-1][-1] + " " + " ".join(data.split())
             self.tables[-1][-1][-1] = cell.replace("* ", "*").strip()
 
+    def table(self, name):
+        """Returns the rows of a table as mappings from their head."""
+        ids = [a.get("id") for tag, a in self.tags if tag == "table"]
+        head, *rows = self.tables[ids.index(name)]
+        return [dict(zip(head, row)) for row in rows]
+
+    @property
+    def sections(self):
+        """The ids of the page's sections, in order."""
+        return [
+            a["aria-labelledby"] for tag, a in self.tags if tag == "section"
+        ]
+
     def values(self, attribute):
         """Returns all values of an attribute."""
         return [a[attribute] for _, a in self.tags if attribute in a]
@@ -60,6 +74,19 @@ def write(study, folder):
     """Writes a study's report and returns the page."""
     report.write(folder, study.plan, study.lines, study.summary)
     return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Has pictures that are composed and not drawn, which takes longest."""
+    monkeypatch.setattr(
+        plots,
+        "picture",
+        lambda file, alt, figure: plots.Picture(file, alt, b"PNG", 10, 10),
+    )
+
+
+without_drawing = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")
@@ -168,9 +195,251 @@ def test_table_2_is_shown_by_warmup_power_as_in_the_paper(page2, table2):
     ]
 
 
+ALL = [
+    *("question", "done", "results", "reading", "sure", "fits", "boxes"),
+    *("curves", "schedules", "search", "progress"),
+]
+
+
+def test_a_study_with_all_there_is_has_all_sections(page):
+    assert page.sections == ALL
+
+
+def test_every_row_has_its_intervals(page, table4):
+    best, *others = page.table("sure-table")
+    # The best row comes first in this study's table.
+    summary = table4.summary
+    assert [row["Row"] for row in [best, *others]] == [
+        row["name"] for row in summary["rows"]
+    ]
+    for row, cells in zip(summary["rows"], [best, *others]):
+        assert cells["Test median"] == f"{row['test']['median']:.2%}".replace(
+            "%", "\N{NO-BREAK SPACE}%"
+        ).replace("\N{NO-BREAK SPACE}", " ")
+        low, high = row["median_interval"]
+        interval = cells["95 % interval"].replace(" %", "%")
+        assert interval == f"{low:.2%} to {high:.2%}"
+    last = list(best)[3:]
+    assert last == [
+        "Difference to nesterov (percentage points)",
+        "95 % interval of the difference",
+        "Turned round at 1 seed",
+        "Turned round at 3 seeds",
+    ]
+    assert [best[name] for name in last] == ["–"] * 4
+    for found, cells in zip(summary["differences"], others):
+        assert found["best"] == "nesterov"
+        difference, interval, *flips = (cells[name] for name in last)
+        assert float(difference) == pytest.approx(100 * found["difference"])
+        low, high = interval.replace("\N{MINUS SIGN}", "-").split(" to ")
+        ends = [100 * end for end in found["interval"]]
+        assert [float(low), float(high)] == pytest.approx(ends)
+        for chance, text in zip(found["flip_chance"].values(), flips):
+            words = chance and chance < 0.01
+            assert text == ("under 1 %" if words else f"{100 * chance:.0f} %")
+
+
+@without_drawing
+def test_training_and_test_are_ranked_side_by_side(table4, tmp_path):
+    """By hand: gaps of 1, 5, 2 and 1 points."""
+    tests = {"nesterov": 0.97, "lars": 0.95, "lamb": 0.95, "adam_1e-8": 0.94}
+    trains = {"nesterov": 0.98, "lars": 1.0, "lamb": 0.97, "adam_1e-8": 0.95}
+    study = table4.only(*tests).with_tests(
+        {name: [value] * 3 for name, value in tests.items()}
+    )
+    for name, value in trains.items():
+        study = study.with_runs(name, range(3), train=value)
+    page = write(study, tmp_path)
+    head, *rows = page.tables[-1]
+    assert head == [
+        *("Row", "Training median", "Rank", "Test median", "Rank"),
+        *("Gap (percentage points)", "Rank"),
+    ]
+    assert rows == [
+        ["nesterov", "98.00 %", "2", "97.00 %", "1", "1.00", "1"],
+        ["lars", "100.00 %", "1", "95.00 %", "2", "5.00", "4"],
+        ["lamb", "97.00 %", "3", "95.00 %", "2", "2.00", "3"],
+        ["adam_1e-8", "95.00 %", "4", "94.00 %", "4", "1.00", "1"],
+    ]
+    labels = [x for x in page.values("aria-label") if x.startswith("Rank")]
+    assert labels == ["Rank in training", "Rank in the test", "Rank by the gap"]
+    assert "95.00 %, of" not in page.text and "but the best test" in page.text
+
+
+@without_drawing
+def test_ranks_of_a_metric_to_be_lowered(table4, tmp_path):
+    study = table4.only("nesterov", "lars").with_workload(
+        metric={"name": "loss", "direction": "min"}, target=0.5
+    )
+    study = study.with_tests({"nesterov": [0.5] * 3, "lars": [0.4] * 3})
+    study = study.with_runs("nesterov", range(3), train=0.3)
+    study = study.with_runs("lars", range(3), train=0.35)
+    page = write(study, tmp_path)
+    assert page.tables[-1][1:] == [
+        ["nesterov", "0.3", "1", "0.5", "2", "0.2", "2"],
+        ["lars", "0.35", "2", "0.4", "1", "0.05", "1"],
+    ]
+    (nesterov, lars) = page.table("sure-table")
+    assert nesterov["Difference to lars"] == "\N{MINUS SIGN}0.1"
+    assert lars["Difference to lars"] == "–"
+
+
+@without_drawing
+def test_mlperfs_figure_is_beside_the_steps(table4, tmp_path):
+    def steps(study):
+        page = write(study, tmp_path)
+        head = list(page.table("main-table")[0])
+        return head, [
+            (row["Steps to target"], row.get("MLPerf's steps"))
+            for row in page.table("main-table")
+        ]
+
+    study = table4.only("nesterov", "lars")
+    for index, count in enumerate([60, 54, None, 66, 72]):
+        study = study.with_runs("lars", [index], steps_to_target=count)
+    study = study.with_runs("nesterov", [0, 1], steps_to_target=None)
+    head, found = steps(study)
+    assert head.index("MLPerf's steps") == head.index("Steps to target") + 1
+    assert found[0][1] == "–" and found[1] == ("63", "66")
+    head, found = steps(study.without(index=4, kind="seed"))
+    assert "MLPerf's steps" not in head
+
+
+@without_drawing
+def test_one_run_a_row_is_not_sure(table4, tmp_path):
+    study = table4.with_plan(seeds=1).only("nesterov", "lars")
+    study = study.with_tests({"nesterov": [0.98], "lars": [0.97]})
+    assert write(study, tmp_path).sections == [x for x in ALL if x != "sure"]
+
+
+@without_drawing
+def test_one_row_is_compared_to_none(table4, tmp_path):
+    page = write(table4.only("lars"), tmp_path)
+    (row,) = page.table("sure-table")
+    assert list(row) == ["Row", "Test median", "95 % interval"]
+
+
+@without_drawing
+def test_a_study_of_somebody_elses_has_no_word_of_the_paper(table4, tmp_path):
+    study = table4.only("nesterov", "lars").of_nobodys()
+    page = write(study.with_table(title="Mine", question=[]), tmp_path)
+    assert "aper" not in page.text and "ImageNet" not in page.text
+    assert "Optimizers compared on digits_resnet." in page.text
+    assert page.sections == ALL[1:]
+    head = list(page.table("main-table")[0])
+    assert not [name for name in head if "paper" in name]
+
+
+@without_drawing
+def test_warmups_of_somebody_elses_have_no_square_of_the_papers(
+    table2, tmp_path
+):
+    page = write(table2.of_nobodys(), tmp_path)
+    assert len(page.tables) == 5
+    assert "By warmup power" in page.text and "as in" not in page.text
+
+
+@without_drawing
+def test_a_study_without_tuning_speaks_of_none(table4, tmp_path):
+    study = table4.only("nesterov", "lars").fixed()
+    page = write(study, tmp_path)
+    assert "no row is tuned: all values are given." in page.text
+    assert "every row is run with 5 fresh random seeds" in page.text
+    assert page.sections == [x for x in ALL if x not in ("search", "progress")]
+    for row in page.table("main-table"):
+        assert row["Values"].startswith("momentum 0.9")
+        assert row["Values"].endswith(" learning rate 0.25")
+    for word in ("validation split", "chosen", "search space"):
+        assert word not in page.text
+
+
+@without_drawing
+def test_rows_with_given_values_beside_rows_that_are_tuned(table4, tmp_path):
+    nesterov, lars = table4.only("nesterov", "lars").plan["table"]["rows"]
+    (given,) = table4.only("lars").fixed().plan["table"]["rows"]
+    study = table4.only("nesterov", "lars").with_table(rows=[nesterov, given])
+    page = write(study.without(kind="tune", row="lars"), tmp_path)
+    assert "the row that is tuned gets 8 training runs at" in page.text
+    assert "Of 1 row all values are given." in page.text
+    assert "take over" not in page.text
+    assert page.sections == ALL
+
+
+@without_drawing
+def test_recipes_measured_at_their_end_alone(table4, tmp_path):
+    """As the runs of a study of recipes are, on one split and no other."""
+    study = (
+        table4.only("nesterov", "lars")
+        .of_nobodys()
+        .fixed(
+            settings={},
+            recipe="resnet50/lars_32k",
+            optimizer={"class": "adamw"},
+        )
+    )
+    lines = [
+        {
+            **line,
+            "curve": line["curve"][-1:],
+            "train": None,
+            "validation": line["test"],
+        }
+        for line in study.lines
+    ]
+    text = "Both are the same examples"
+    study = type(study)(study.plan, lines).with_workload(split_text=text)
+    del study.plan["workload"]["splits"]
+    page = write(study, tmp_path)
+    assert f"judged by accuracy. {text}." in page.text
+    missing = ("fits", "curves", "schedules", "search", "progress")
+    assert page.sections == [name for name in ALL if name not in missing]
+    head = page.table("main-table")[0]
+    assert "Training median" not in head and head["Values"] == "–"
+    assert len(list((tmp_path / "plots").iterdir())) == 1
+
+
+@without_drawing
+def test_tuning_on_what_is_tested_is_not_denied(table4, tmp_path, page):
+    study = table4.only("nesterov", "lars")
+    lines = [{**line, "validation": line["test"]} for line in study.lines]
+    same = write(type(study)(study.plan, lines), tmp_path)
+    assert "never chosen by" in page.text
+    assert "never chosen by" not in same.text
+    assert "the data that the best points were chosen by" in same.text
+
+
+@without_drawing
+def test_points_of_several_seeds(table4, tmp_path):
+    study = table4.only("nesterov", "lars").with_plan(tuning_seeds=2)
+    page = write(study, tmp_path)
+    assert (
+        "each of the 2 rows of the table gets 8 quasi-random points of its "
+        "search space, each with 2 runs of different seeds. The point with "
+        "the best median accuracy on the validation split is chosen."
+    ) in page.text
+
+
+@without_drawing
+def test_runs_without_a_number_are_shown_as_the_worst(table4, tmp_path):
+    study = table4.only("nesterov", "lars", "lamb").with_lost("lars", [0, 1])
+    page = write(study.with_lost("lamb", range(4)), tmp_path)
+    nesterov, lars, lamb = page.table("main-table")
+    assert lars["Test quartiles"].endswith(" to ∞")
+    assert lars["Diverged"] == "2 of 5"
+    assert lamb["Test median"].strip("*") == "∞"
+    assert lamb["Diverged"] == "4 of 5"
+    source = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert source.count("off the scale ▸") == 1
+    assert "infinite, behind every other row" in page.text
+    only = write(study.only("lars").with_lost("lars", range(5)), tmp_path)
+    assert "no figure" in only.text and "no run yet" not in only.text
+
+
 def test_only_studies_of_warmups_have_squares(page, page2):
-    assert len(page.tables) == 1
-    assert len(page2.tables) == 4
+    # The main table, how sure it is, and whether it optimises.
+    assert len(page.tables) == 3
+    assert len(page2.tables) == 6
+    assert "By warmup power, as in the paper" in page2.text
     assert "each of the 8 rows of the table gets 8" in page.text
     assert "each of the 2 rows that are tuned gets 8" in page2.text
     assert "does not suit the other. Is that so here?" in page2.text
@@ -281,6 +550,67 @@ def test_the_command_makes_the_same_study(fake_study, sizes):
     )
     assert again == plan
     assert not given
+
+
+def test_a_study_with_another_name_and_heartbeat_is_compares(table4):
+    plan = table4.plan
+    named = {**plan, "name": "another", "heartbeat": 3}
+    assert report.command(named) == report.command(plan)
+    assert named["heartbeat"] == 3
+
+
+def changed(study, change):
+    """Returns a study's protocol with one thing changed."""
+    plan = copy.deepcopy(study.plan)
+    change(plan)
+    return plan
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plan: plan.update(tuning_seeds=3),
+        lambda plan: plan.update(pruner="median"),
+        lambda plan: plan.update(trials=0),
+        lambda plan: plan["workload"].update(target=0.9),
+        lambda plan: plan["workload"].update(name="mine"),
+        lambda plan: plan["table"].update(name="mine"),
+        lambda plan: plan["table"].update(title="Mine"),
+        lambda plan: plan["table"]["rows"].pop(),
+        lambda plan: plan["table"]["rows"].reverse(),
+        lambda plan: plan["table"]["rows"][0].update(name="mine"),
+        lambda plan: plan["table"]["rows"][0]["optimizer"].update(momentum=0.5),
+        lambda plan: plan["table"]["rows"][0]["space"].popitem(),
+    ],
+)
+def test_a_study_that_compare_cannot_make_is_made_from_its_protocol(
+    table4, change
+):
+    assert report.command(changed(table4, change)).splitlines() == [
+        "tf-largebatch study create --protocol=study.yaml --out=NEW_FOLDER",
+        "tf-largebatch study run --out=NEW_FOLDER",
+    ]
+
+
+@without_drawing
+def test_a_study_of_ones_own_model_is_called_again(table4, tmp_path):
+    study = table4.only("lars").with_workload(python=True)
+    words = "the same call of tf_largebatch.study.compare with another `out`"
+    assert report.command(study.plan) == words
+    assert words in write(study, tmp_path).text
+
+
+@pytest.mark.parametrize(
+    "count, text",
+    [(66.0, "66"), (66.333, "66.3"), (12345.0, "12345"), (None, "–")],
+)
+def test_steps_as_text(count, text):
+    assert report.steps(count) == text
+
+
+def test_intervals_as_text():
+    assert report.between(None, str) == "–"
+    assert report.between([1, 2], lambda end: f"{end} %") == "1 % to 2 %"
 
 
 @pytest.mark.parametrize(

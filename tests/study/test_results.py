@@ -20,7 +20,8 @@ LOSS = Metric("loss", -1, 0.5)
         (ACCURACY, None, "–"),
         (ACCURACY, math.nan, "–"),
         (LOSS, 0.123456, "0.1235"),
-        (LOSS, math.inf, "–"),
+        (LOSS, math.inf, "∞"),
+        (LOSS, -math.inf, "\N{MINUS SIGN}∞"),
     ],
 )
 def test_values_as_text(metric, value, text):
@@ -32,10 +33,37 @@ def test_values_as_text(metric, value, text):
     [
         (ACCURACY, 0.0025, "0.25\N{NO-BREAK SPACE}percentage points"),
         (LOSS, 0.0123, "0.012"),
+        (LOSS, math.inf, "no finite number"),
     ],
 )
 def test_differences_as_text(metric, gap, text):
     assert metric.show_gap(gap) == text
+
+
+@pytest.mark.parametrize(
+    "metric, difference, text",
+    [
+        (ACCURACY, 0.0025, "0.25"),
+        (ACCURACY, -0.0025, "\N{MINUS SIGN}0.25"),
+        (ACCURACY, -1e-9, "0.00"),
+        (ACCURACY, None, "–"),
+        (LOSS, -0.0123, "\N{MINUS SIGN}0.012"),
+        (LOSS, 1.5e-5, "1.5e-05"),
+    ],
+)
+def test_differences_with_their_sign(metric, difference, text):
+    assert metric.show_difference(difference) == text
+    assert metric.unit == ("percentage points" if metric is ACCURACY else "")
+
+
+@pytest.mark.parametrize(
+    "metric, worst",
+    [(ACCURACY, 0), (LOSS, math.inf), (Metric("score", 1, 2), -math.inf)],
+)
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
+def test_what_is_no_number_counts_as_the_worst(metric, worst, value):
+    assert metric.counted(value) == metric.worst == worst
+    assert metric.counted(0.5) == 0.5
 
 
 def test_merit_is_higher_for_the_better_value():
@@ -92,6 +120,61 @@ def test_a_row_without_runs_has_no_figures(table4):
 def test_which_rows_adapt_their_layers(table4):
     plain = [row.name for row in table4.rows if not row.layer_wise]
     assert plain == ["nesterov", "adam_1e-8", "adam_1e-6"]
+
+
+def test_which_rows_are_tuned(table2):
+    assert [row.tuned for row in table2.rows] == [True, False, True, False]
+    assert not any(row.fixed for row in table2.rows)
+    rows = table2.only("nesterov_power_2").fixed().rows
+    assert [(row.fixed, row.tuned) for row in rows] == [(True, False)]
+
+
+def test_a_row_knows_how_far_it_is_from_the_best(table4):
+    study = table4.with_tests({"lars": [1.0] * 5})
+    assert study.row("lars").against == {}
+    against = study.row("lamb").against
+    assert (against["row"], against["best"]) == ("lamb", "lars")
+
+
+def test_the_gap_is_how_much_worse_the_test_is(table4):
+    study = table4.with_tests({"lars": [0.9, 0.91, 0.92]})
+    study = study.with_runs("lars", range(3), train=0.95)
+    assert study.row("lars").gap == pytest.approx(0.04)
+    loss = {"name": "loss", "direction": "min"}
+    lower = study.with_workload(metric=loss).row("lars")
+    assert lower.gap == pytest.approx(-0.04)
+    assert study.with_runs("lars", [1], train=None).row("lars").gap is None
+
+
+def test_a_row_some_of_whose_runs_have_no_number(table4):
+    row = table4.with_lost("lars", [0, 3]).row("lars")
+    assert row.finished and not row.lost
+    assert row.test("q3") == row.test("max") == row.spread == math.inf
+    assert row.tests[0] == row.tests[3] == math.inf > max(row.tests[1:3])
+
+
+def test_a_row_most_of_whose_runs_have_no_number(table4):
+    study = table4.with_lost("lars", range(3))
+    row = study.row("lars")
+    assert row.lost and not row.finished
+    assert row.test("median") == math.inf
+    assert row not in results.by_merit(study.rows, study.metric)
+    assert not any(row.lost for row in table4.without(kind="seed").rows)
+
+
+def test_a_point_of_several_seeds_is_one_line(table4):
+    study = table4.only("lars").with_plan(tuning_seeds=3)
+    lines = [
+        {**line, "validation": value, "diverged": value is None}
+        for line, value in zip(
+            table4.row("lars").tuning, [0.9, 0.7, 0.8, None, 0.2, 0.4]
+        )
+    ]
+    lines = [{**line, "index": number} for number, line in enumerate(lines)]
+    points = results.points(study.plan, lines[::-1])
+    assert [point["index"] for point in points] == [0, 1]
+    assert [point["validation"] for point in points] == [0.8, 0.2]
+    assert [point["diverged"] for point in points] == [False, True]
 
 
 def test_finished_rows_by_merit(table4):
@@ -159,6 +242,25 @@ def test_the_window_of_a_metric_to_be_lowered(table4):
     low, high = results.window(study.rows, LOSS)
     assert low == 0.4
     assert 0.6 < high < 1
+
+
+def test_the_window_leaves_out_what_is_infinite(table4):
+    study = table4.only("nesterov", "lars").with_lost("lars", [0])
+    low, high = results.window(study.rows, study.metric)
+    assert 0.9 < low < 0.98 <= high < 1
+
+
+@pytest.mark.parametrize(
+    "table, is_the_papers",
+    [
+        ({}, True),
+        ({"paper": None}, False),
+        ({"paper_task": None}, False),
+    ],
+)
+def test_which_studies_are_the_papers(table4, table, is_the_papers):
+    plan = table4.with_table(**table).plan
+    assert results.is_the_papers(plan) == is_the_papers
 
 
 @pytest.mark.parametrize("value", [0.0, 0.97, 1.0])

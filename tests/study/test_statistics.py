@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tf_largebatch.study import statistics
 
@@ -41,6 +42,43 @@ def test_an_interval_is_the_same_every_time():
     assert statistics.median_interval(FIVE) == statistics.median_interval(FIVE)
 
 
+def test_an_interval_does_not_depend_on_the_order():
+    one, other = np.random.default_rng(0).normal(size=(2, 9))
+    expected = statistics.difference_interval(one, other)
+    assert statistics.difference_interval(one[::-1], other) == expected
+    assert statistics.difference_interval(one, np.roll(other, 4)) == expected
+
+
+@pytest.mark.parametrize("worst", [np.inf, -np.inf])
+def test_runs_without_a_number_are_the_worst_ones(worst):
+    """One in 400 is in no end of the interval; one in three is in one."""
+    many = list(np.random.default_rng(0).normal(size=399))
+    low, high = statistics.median_interval([*many, worst])
+    assert statistics.median_interval([*many, 9e9 * np.sign(worst)]) == (
+        low,
+        high,
+    )
+    assert statistics.median_interval([1.0, 2.0, worst]) is None
+    assert statistics.difference_interval([1.0, 2.0, worst], FIVE) is None
+    assert statistics.difference_interval(FIVE, [worst, worst]) is None
+
+
+def test_no_warning_of_infinite_values(recwarn):
+    statistics.difference_interval([1.0, np.inf], [np.inf, np.inf])
+    statistics.flip_chance([1.0, -np.inf], [-np.inf], 3)
+    statistics.quantiles([-np.inf, np.inf], [0.5])
+    assert not list(recwarn)
+
+
+def test_quantiles_with_infinite_ends():
+    values = [np.inf, 1.0, 3.0, -np.inf, 2.0]
+    found = statistics.quantiles(values, [0, 0.25, 0.5, 0.75, 0.8, 1])
+    assert found.tolist() == [-np.inf, 1, 2, 3, np.inf, np.inf]
+    table = np.array([[1.0, np.inf], [3.0, np.nan]])
+    (middle,) = statistics.quantiles(table, [0.5])
+    assert middle[0] == 2 and np.isnan(middle[1])
+
+
 def test_more_runs_narrow_the_interval():
     values = list(np.random.default_rng(0).normal(size=400))
     few = np.ptp(statistics.median_interval(values[:10]))
@@ -66,6 +104,21 @@ def test_a_flip_by_hand():
     """3 is above 5 never; 6 above both; a run of each: 1 in 4, and a tie."""
     assert statistics.flip_chance([3, 6], [2, 5], 1) == 0.25
     assert statistics.flip_chance([3, 6], [2, 3], 1) == 0.125
+
+
+def test_a_flip_of_one_seed_is_mann_and_whitneys_statistic():
+    """SciPy's U counts the pairs in which the second is ahead, ties half."""
+    random = np.random.default_rng(0)
+    ours, theirs = random.integers(0, 9, 11), random.integers(0, 7, 13)
+    pairs = stats.mannwhitneyu(theirs, ours).statistic
+    found = statistics.flip_chance([*map(float, ours)], [*theirs], 1)
+    assert found == pytest.approx(pairs / (11 * 13), rel=1e-12)
+
+
+def test_two_runs_without_a_number_are_a_tie():
+    lost = -math.inf
+    assert statistics.flip_chance([lost, 1], [lost, 0], 1) == 0.375
+    assert statistics.flip_chance([lost], [lost], 3) == 0.5
 
 
 def test_equal_rows_flip_half_the_time():

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tf_largebatch.study import results
+from tf_largebatch.study import statistics as figures
 from tf_largebatch.study.results import Metric, Row
 
 OPTIMIZERS = {
@@ -48,6 +49,21 @@ JUMP = (
     "where the warmup ends, the rate drops at once from its peak to what has "
     "decayed by then."
 )
+MLPERF = (
+    f"the mean steps to target of a row's first {figures.MLPERF_RUNS} runs "
+    "without the fastest and the slowest; one that never got there is the "
+    "slowest."
+)
+INTERVAL = (
+    "by the bootstrap: as many runs are drawn anew from the row's own, with "
+    f"replacement, {figures.RESAMPLES:,} times, and 95 of 100 medians of such "
+    "draws lie in it. Of few runs it is rough."
+)
+TURNED_ROUND = (
+    "how likely so many runs a row, drawn from those at hand, would put the "
+    "row before the best one by their medians; a tie counts half."
+)
+GAP = "how much worse the test median is than the training median."
 # Of metrics, by name.
 METRICS = {
     "masked-LM loss": (
@@ -60,7 +76,7 @@ METRICS = {
 
 def terms(rows: Sequence[Row], metric: Metric) -> list[tuple[str, str]]:
     """Returns the words that a study's report needs, explained."""
-    classes = {row.config["optimizer"]["class"] for row in rows}
+    classes = {row.optimizer for row in rows}
     explained = [
         ("Heavy ball" if name == "HeavyBall" else name, text)
         for name, text in OPTIMIZERS.items()
@@ -81,11 +97,11 @@ def terms(rows: Sequence[Row], metric: Metric) -> list[tuple[str, str]]:
     if metric.name in METRICS:
         name = metric.name[:1].upper() + metric.name[1:]
         explained.append((name, METRICS[metric.name]))
-    return explained + statistics(metric)
+    return explained + statistics(metric) + comparisons(rows)
 
 
 def statistics(metric: Metric) -> list[tuple[str, str]]:
-    """Returns the words of the tables' columns, explained."""
+    """Returns the words of the main table's columns, explained."""
     side = "above" if metric.sign > 0 else "below"
     return [
         (
@@ -101,7 +117,7 @@ def statistics(metric: Metric) -> list[tuple[str, str]]:
         (
             "Diverged",
             "runs whose loss stopped being a finite number. They count with "
-            f"the {metric.name} as measured.",
+            f"the {metric.name} as measured{or_worst(metric)}.",
         ),
         (
             "Steps to target",
@@ -109,6 +125,26 @@ def statistics(metric: Metric) -> list[tuple[str, str]]:
             "of the runs that got there.",
         ),
     ]
+
+
+def or_worst(metric: Metric) -> str:
+    """Returns what else a run that diverged may count as, in words."""
+    worst = metric.show(metric.worst)
+    return f", or with {worst} where that is no number"
+
+
+def comparisons(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Returns the words by which rows are compared, explained."""
+    words = []
+    if any(row.result.get("mlperf_steps") is not None for row in rows):
+        words.append(("MLPerf's steps", MLPERF))
+    if any(row.seeds > 1 for row in rows):
+        words.append(("95 % interval", INTERVAL))
+    if any(row.against.get("flip_chance") for row in rows):
+        words.append(("Turned round", TURNED_ROUND))
+    if any(row.gap is not None for row in rows):
+        words.append(("Gap", GAP))
+    return words
 
 
 def is_corrected(row: Row) -> bool:

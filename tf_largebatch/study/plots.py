@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from tf_largebatch.study import results, settings
+from tf_largebatch.study import results, settings, statistics
 from tf_largebatch.study.results import Metric, Row
 
 # Eight colours that differ for colour-blind readers too, each with a contrast
@@ -41,9 +41,6 @@ WARNING = "#b00020"
 DOTS_PER_INCH = 160
 LONGEST_NAME = 26
 LONGEST_LINE = 50
-# Stands for infinity, next to which NumPy's quantiles are NaN. No float32 is
-# near.
-HUGE = 1e300
 
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -87,19 +84,23 @@ def draw(
 ) -> dict[str, list[Picture]]:
     """Returns the report's pictures, by kind.
 
+    A kind is empty where the study has nothing of it: no row is tuned, none
+    is measured on the way, or no row's schedule is known.
+
     Args:
         study: what was to be run.
         rows: what was run; see :func:`results.collect`.
         metric: of the study's workload.
     """
     with plain_style():
-        searched = [row for row in rows if row.config["space"]]
+        searched = [row for row in rows if row.tuned]
+        scheduled = [row for row in rows if row.config["settings"]]
         return {
             "boxes": [boxes(rows, metric)],
-            "curves": [curves(row, rows, metric) for row in rows],
-            "schedules": [schedules(study, rows)],
+            "curves": [curves(row, rows, metric) for row in measured(rows)],
+            "schedules": [schedules(study, scheduled)] if scheduled else [],
             "search": [search(row, metric) for row in searched],
-            "progress": [progress(searched, study, metric)],
+            "progress": [progress(searched, study, metric)] if searched else [],
         }
 
 
@@ -131,7 +132,12 @@ def boxes(rows: Sequence[Row], metric: Metric) -> Picture:
     for panel in axes:
         box_panel(panel, rows, metric)
     if not inside:
-        axes[0].set_title("All runs", loc="left", fontsize=10)
+        finite_runs = all(map(math.isfinite, sum((r.tests for r in rows), [])))
+        axes[0].set_title(
+            "All runs" if finite_runs else "All runs that have a number",
+            loc="left",
+            fontsize=10,
+        )
         axes[1].set_title(
             "The better rows enlarged (triangles: outside)",
             loc="left",
@@ -164,9 +170,11 @@ def box_panel(axes: Axes, rows: Sequence[Row], metric: Metric) -> None:
             whiskerprops={"color": color(row)},
             capprops={"color": color(row)},
         )
-        for line, offset in zip(row.repeats, jitter(len(row.repeats))):
+        for line, test, offset in zip(
+            row.repeats, row.tests, jitter(len(row.repeats))
+        ):
             axes.plot(
-                results.number(line["test"]),
+                test,
                 row.number + offset,
                 marker="x" if line["diverged"] else marker(row),
                 markersize=4.5,
@@ -181,7 +189,10 @@ def box_panel(axes: Axes, rows: Sequence[Row], metric: Metric) -> None:
 
 
 def box_statistics(row: Row) -> dict[str, float]:
-    """Returns the summary's figures under Matplotlib's names."""
+    """Returns the summary's figures under Matplotlib's names.
+
+    What is infinite ends at the last run that is not.
+    """
     pairs = {
         "med": "median",
         "q1": "q1",
@@ -189,7 +200,11 @@ def box_statistics(row: Row) -> dict[str, float]:
         "whislo": "min",
         "whishi": "max",
     }
-    return {theirs: row.test(ours) for theirs, ours in pairs.items()}
+    drawn = [test for test in row.tests if math.isfinite(test)]
+    return {
+        theirs: min(max(row.test(ours), min(drawn)), max(drawn))
+        for theirs, ours in pairs.items()
+    }
 
 
 def enlarge(
@@ -200,7 +215,7 @@ def enlarge(
     margin = 0.03 * (limits[1] - limits[0])
     axes.set_xlim(limits[0] - margin, limits[1] + margin)
     for row in rows:
-        values = np.array([results.number(x["test"]) for x in row.repeats])
+        values = np.array(row.tests)
         for side, shape, count in (
             (0, "◂", int(np.sum(values < limits[0]))),
             (1, "▸", int(np.sum(values > limits[1]))),
@@ -223,6 +238,21 @@ def jitter(count: int) -> np.ndarray:
     """Returns offsets that keep points apart, the same at every drawing."""
     golden = (math.sqrt(5) - 1) / 2
     return 0.4 * ((golden * np.arange(1, count + 1)) % 1 - 0.5)
+
+
+def measured(rows: Sequence[Row]) -> list[Row]:
+    """Returns the rows to draw learning curves of.
+
+    One that is measured at its end alone has none, and where there is nothing
+    else, rows without a run have none either.
+    """
+    curved = [
+        row
+        for row in rows
+        if not row.repeats or len(quartiles(row, "test")[0]) > 1
+    ]
+    begun = any(row.repeats for row in curved)
+    return curved if begun or len(curved) == len(rows) else []
 
 
 def curves(row: Row, rows: Sequence[Row], metric: Metric) -> Picture:
@@ -261,16 +291,17 @@ def quartiles(row: Row, key: str) -> tuple[np.ndarray, ...]:
     """Returns steps, median and quartiles of a curve over a row's seeds.
 
     A run that stopped early stays in the statistics: its metric as measured
-    last, its loss as infinite.
+    last, its loss as infinite. NaN is what cannot be drawn.
     """
     steps = sorted({p["step"] for line in row.repeats for p in line["curve"]})
+    worst = math.inf if key == "loss" else row.metric.worst
     values = np.array(
-        [carried(line["curve"], key, steps) for line in row.repeats]
+        [carried(line["curve"], key, steps, worst) for line in row.repeats]
     ).reshape(len(row.repeats), len(steps))
     if not values.size:
         return (np.array([]),) * 4
-    figures = np.quantile(np.minimum(values, HUGE), (0.25, 0.5, 0.75), axis=0)
-    low, middle, high = np.where(figures < HUGE / 1e9, figures, np.nan)
+    figures = statistics.quantiles(values, (0.25, 0.5, 0.75))
+    low, middle, high = np.where(np.isfinite(figures), figures, np.nan)
     return np.array(steps), middle, low, high
 
 
@@ -293,20 +324,36 @@ def loss_ceiling(rows: Sequence[Row]) -> float | None:
     ]
     if not peaks:
         return None
-    highest = max(np.nanmax(high) for _, _, _, high in curves if len(high))
-    return float(min(1.5 * np.median(peaks), 1.05 * highest))
+    highest = finite(np.concatenate([high for _, _, _, high in curves]))
+    # A row of which a quarter diverged at once has no upper quartile.
+    top = 1.05 * highest.max() if highest.size else math.inf
+    return float(min(1.5 * np.median(peaks), top))
 
 
 def carried(
-    curve: Sequence[Mapping[str, Any]], key: str, steps: Sequence[int]
+    curve: Sequence[Mapping[str, Any]],
+    key: str,
+    steps: Sequence[int],
+    worst: float,
 ) -> list[float]:
-    """Returns a run's values at all ``steps``, the last one carried on."""
-    found = {point["step"]: point[key] for point in curve}
-    values, last = [], None
+    """Returns a run's values at all ``steps``, the last metric carried on.
+
+    Args:
+        curve: of the run.
+        key: of its points.
+        steps: of all runs.
+        worst: what counts where the value is no number.
+    """
+    found = {
+        point["step"]: worst if point[key] is None else point[key]
+        for point in curve
+    }
+    values = []
+    last = worst if key == "loss" else math.nan
     for step in steps:
-        last = found.get(step, None if key == "loss" else last)
-        missing = math.inf if key == "loss" else math.nan
-        values.append(missing if last is None else last)
+        values.append(found.get(step, last))
+        if key != "loss":
+            last = values[-1]
     return values
 
 
@@ -366,7 +413,7 @@ def best_rates(
     for row in rows:
         numbers = {**row.config["settings"], **row.config["optimizer"]}
         numbers |= row.best
-        if row.best and "learning_rate" in numbers:
+        if (row.best or row.fixed) and "learning_rate" in numbers:
             rates = settings.rates(
                 numbers, numbers["learning_rate"], study["steps"]
             )
@@ -411,7 +458,9 @@ def search(row: Row, metric: Metric) -> Picture:
         axes.yaxis.set_major_formatter(value_formatter(metric))
     panels[0].set_title(label(row), loc="left", fontweight="bold", fontsize=10)
     figure.supylabel(f"validation {metric.name}", fontsize=10)
-    best = ", ".join(f"{name} {value:.3g}" for name, value in row.best.items())
+    best = ", ".join(
+        f"{name} {results.setting(value)}" for name, value in row.best.items()
+    )
     alt = (
         f"Search of {row.name}: validation {metric.name} against "
         f"{', '.join(space)} in {len(row.tuning)} trials; "
@@ -461,7 +510,7 @@ def search_panel(
     axes.xaxis.set_major_locator(
         FixedLocator([results.place(dimension, tick) for tick in ticks])
     )
-    axes.set_xticklabels([f"{tick:.6g}" for tick in ticks])
+    axes.set_xticklabels([results.setting(tick, 6) for tick in ticks])
     axes.yaxis.set_major_locator(MaxNLocator(4))
 
 

@@ -3,8 +3,10 @@
 Every sentence holds for the runs at hand and claims nothing beyond them.
 """
 
+import itertools
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tf_largebatch.study import results
@@ -20,18 +22,28 @@ ROUNDING = 1e-6
 SAME = "the same"
 
 
-def findings(rows: Sequence[Row], metric: Metric) -> list[str]:
-    """Returns what the rows' medians, hits and spreads say."""
+def findings(
+    rows: Sequence[Row], metric: Metric, paper: bool = True
+) -> list[str]:
+    """Returns what the rows' medians, hits and spreads say.
+
+    Args:
+        rows: of the study.
+        metric: of the study.
+        paper: whether the study asks the paper's question.
+    """
     ranked = results.by_merit(rows, metric)
-    if not ranked:
+    if not ranked and not any(row.lost for row in rows):
         return ["No row has a run with a fresh seed yet: nothing to compare."]
+    if not ranked:
+        return failures(rows, metric)
     return [
         *leaders(ranked, metric),
-        *families(ranked, metric),
+        *families(ranked, metric, paper),
         *swaps(ranked, metric),
         *changes(ranked, metric),
         *target_hits(ranked, metric),
-        *failures(ranked, metric),
+        *failures(rows, metric),
         *noise(ranked, metric),
     ]
 
@@ -66,7 +78,9 @@ def leaders(ranked: Sequence[Row], metric: Metric) -> list[str]:
     return [sentence]
 
 
-def families(ranked: Sequence[Row], metric: Metric) -> list[str]:
+def families(
+    ranked: Sequence[Row], metric: Metric, paper: bool = True
+) -> list[str]:
     """Compares the best row with a trust ratio to the best row without."""
     plain = [row for row in ranked if not row.layer_wise]
     adapted = [row for row in ranked if row.layer_wise]
@@ -76,8 +90,9 @@ def families(ranked: Sequence[Row], metric: Metric) -> list[str]:
     spread = max(plain[0].spread, adapted[0].spread)
     within = at_most(gap, spread, ranked[0].test("median"))
     verdict = "no larger than" if within else "larger than"
+    lead = "On the question itself: the" if paper else "The"
     return [
-        "On the question itself: the best median of a plain optimizer is "
+        f"{lead} best median of a plain optimizer is "
         f"{named(plain[0], metric)}, the best of {class_names(adapted)} "
         f"{named(adapted[0], metric)}. The difference, "
         f"{metric.show_gap(gap)}, is {verdict} the quartile range over seeds "
@@ -93,8 +108,9 @@ def swaps(ranked: Sequence[Row], metric: Metric) -> list[str]:
         base = known.get(row.config.get("tuned_as") or "")
         if base is None:
             continue
+        how = "tuned for" if base.tuned else "given for"
         said.append(
-            f"{row.name}, which takes over the values tuned for {base.name}, "
+            f"{row.name}, which takes over the values {how} {base.name}, "
             f"has a median that is {difference(row, base, metric)}; their "
             "quartile ranges "
             f"{'overlap' if overlap(row, base) else 'do not overlap'}."
@@ -104,7 +120,7 @@ def swaps(ranked: Sequence[Row], metric: Metric) -> list[str]:
 
 def class_names(rows: Sequence[Row]) -> str:
     """Returns the names of the rows' optimizers as a list in words."""
-    return listed(sorted({row.config["optimizer"]["class"] for row in rows}))
+    return listed(sorted({row.optimizer for row in rows}))
 
 
 def changes(ranked: Sequence[Row], metric: Metric) -> list[str]:
@@ -114,12 +130,12 @@ def changes(ranked: Sequence[Row], metric: Metric) -> list[str]:
     for row in sorted(ranked, key=lambda row: row.number):
         for change, name in row.config.get("changes", {}).items():
             if name in known:
-                text = compared(row, known[name], metric)
+                base = known[name]
+                if row.tuned and base.tuned:
+                    change = f"{change}, each row tuned by itself"
+                text = compared(row, base, metric)
                 said.setdefault(change, []).append(text)
-    return [
-        f"{change}, each row tuned by itself: {'; '.join(texts)}."
-        for change, texts in said.items()
-    ]
+    return [f"{change}: {'; '.join(texts)}." for change, texts in said.items()]
 
 
 def compared(row: Row, base: Row, metric: Metric) -> str:
@@ -160,16 +176,23 @@ def target_hits(ranked: Sequence[Row], metric: Metric) -> list[str]:
     return [f"Reached the target of {target}: {'; '.join(said)}."]
 
 
-def failures(ranked: Sequence[Row], metric: Metric) -> list[str]:
+def failures(rows: Sequence[Row], metric: Metric) -> list[str]:
     """Says which rows diverged or are far behind."""
     said = []
+    ranked = results.by_merit(rows, metric)
+    lost = [row for row in rows if row.lost]
     diverged = [
         f"{row.name} ({row.result['diverged']} of {row.seeds})"
-        for row in ranked
+        for row in [*ranked, *lost]
         if row.result["diverged"]
     ]
     if diverged:
         said.append(f"Runs with fresh seeds diverged in {listed(diverged)}.")
+    if lost:
+        said.append(
+            f"So many runs of {names(lost)} end without a finite {metric.name} "
+            "that the median is infinite, behind every other row."
+        )
     behind = far_behind(ranked)
     if behind:
         said.append(
@@ -184,6 +207,8 @@ def noise(ranked: Sequence[Row], metric: Metric) -> list[str]:
     if len(ranked) < 2 or not repeated(ranked):
         return []
     usual = statistics.median(row.spread for row in ranked)
+    if math.isinf(usual):
+        return []
     sentence = (
         "Seeds alone move a row: half of its runs lie within "
         f"{metric.show_gap(usual)} (median of the rows' quartile ranges)."
@@ -207,6 +232,8 @@ def repeated(rows: Sequence[Row]) -> bool:
 
 def far_behind(ranked: Sequence[Row]) -> list[Row]:
     """Returns the rows that no spread between seeds explains."""
+    if not ranked:
+        return []
     usual = statistics.median(row.spread for row in ranked)
     top = ranked[0].test("median")
     return [
@@ -217,19 +244,192 @@ def far_behind(ranked: Sequence[Row]) -> list[Row]:
     ]
 
 
+def sureness(rows: Sequence[Row], metric: Metric) -> list[str]:
+    """Says which rows the intervals tell from the best one, and which not."""
+    others = [row for row in rows if row.against]
+    if not others:
+        return []
+    best = others[0].against["best"]
+    judged = [row for row in others if row.against["interval"]]
+    apart = [row for row in judged if is_apart(row)]
+    close = [row for row in judged if row not in apart]
+    rest = [row for row in others if row not in judged]
+    said = []
+    if apart:
+        said.append(
+            f"Told apart from {best}, by an interval of the difference that "
+            f"does not contain 0: {names(apart)}."
+        )
+    if close:
+        said.append(
+            f"Not told apart from {best} by these runs, as the interval of "
+            f"the difference contains 0: {names(close)}."
+        )
+    if rest:
+        said.append(
+            "No interval, for want of runs or of runs with a finite "
+            f"{metric.name}: {names(rest)}."
+        )
+    return [*said, *flips(others)]
+
+
+def is_apart(row: Row) -> bool:
+    """Whether the interval of the difference to the best row is without 0."""
+    low, high = row.against["interval"]
+    scale = row.test("median")
+    return not (at_most(low, 0, scale) and at_most(-high, 0, scale))
+
+
+def flips(others: Sequence[Row]) -> list[str]:
+    """Says which row one seed would most often put before the best one."""
+    best = others[0].against["best"]
+    chances = {
+        row.name: row.against["flip_chance"]["1"]
+        for row in others
+        if "1" in row.against["flip_chance"]
+    }
+    if not chances:
+        return []
+    lead = "One run a row, drawn from those at hand,"
+    name = max(chances, key=lambda name: chances[name])
+    if not chances[name]:
+        return [f"{lead} always has {best} ahead."]
+    more = "; no other row has a higher one" if len(chances) > 1 else ""
+    return [
+        f"{lead} puts {name} before {best} with a chance of "
+        f"{percent(chances[name])}{more}."
+    ]
+
+
+def percent(chance: float) -> str:
+    r"""Returns a chance as text, never rounded to none or to all.
+
+    >>> percent(0.004), percent(0.314), percent(0)
+    ('under 1\xa0%', '31\xa0%', '0\xa0%')
+    """
+    if 0 < chance < 0.01:
+        return f"under 1{results.NO_BREAK}%"
+    if 0.99 < chance < 1:
+        return f"over 99{results.NO_BREAK}%"
+    return f"{100 * chance:.0f}{results.NO_BREAK}%"
+
+
+def fit(rows: Sequence[Row], metric: Metric) -> list[str]:
+    """Says whether rows that fit the training data better are the better ones.
+
+    A row that is ahead on both splits optimises better; one that is ahead on
+    the test split alone regularises better.
+    """
+    both = fitted(rows)
+    if len(both) < 2:
+        return []
+    trained = first(both, metric, lambda row: row.train("median"))
+    tested = first(both, metric, lambda row: row.test("median"))
+    top = metric.show(trained[0].train("median"))
+    if len(trained) == len(both):
+        return [
+            f"All rows have the same training median, {top}: what differs "
+            "on the test split is not how well they fit the training data."
+        ]
+    verdict = where_the_best_fit_is(trained, tested, metric)
+    return [
+        f"The best training median is {top}, of {names(trained)}{verdict}",
+        orders(both, metric),
+    ]
+
+
+def where_the_best_fit_is(
+    trained: Sequence[Row], tested: Sequence[Row], metric: Metric
+) -> str:
+    """Says how the rows that fit best do on the test split.
+
+    Args:
+        trained: the rows with the best training median.
+        tested: those with the best test median.
+        metric: of the study.
+    """
+    both = [row for row in trained if row in tested]
+    if both:
+        who = "" if both == trained else f"{names(both)} of them "
+        verb = "has" if len(both) == 1 else "have"
+        who = who or ("it " if len(both) == 1 else "they ")
+        return (
+            f"; {who}{verb} the best test median too, so here what fits best "
+            "is also best on new data."
+        )
+    top = metric.show(tested[0].test("median"))
+    return (
+        f", but the best test median is {top}, of {names(tested)}: here what "
+        f"fits best is not what is best on new data.{unsure(trained)}"
+    )
+
+
+def unsure(rows: Sequence[Row]) -> str:
+    """Says which of the rows are not told from the best on the test split."""
+    close = [
+        row for row in rows if row.against.get("interval") and not is_apart(row)
+    ]
+    if not close:
+        return ""
+    return (
+        f" On the test split these runs do not tell {names(close)} from "
+        f"{close[0].against['best']}."
+    )
+
+
+def fitted(rows: Sequence[Row]) -> list[Row]:
+    """Returns the rows that have a median on both splits."""
+    return [row for row in rows if row.gap is not None]
+
+
+def first(
+    rows: Sequence[Row], metric: Metric, figure: Callable[[Row], float]
+) -> list[Row]:
+    """Returns the rows with the best figure: several where it is equal."""
+    top = max((figure(row) for row in rows), key=metric.merit)
+    return [row for row in rows if equal(figure(row), top)]
+
+
+def orders(rows: Sequence[Row], metric: Metric) -> str:
+    """Says how many pairs of rows the two splits put in the same order."""
+    counts = {1: 0, -1: 0, 0: 0}
+    for one, other in itertools.combinations(rows, 2):
+        by_train, by_test = (
+            order(metric, figure(one), figure(other))
+            for figure in (
+                lambda row: row.train("median"),
+                lambda row: row.test("median"),
+            )
+        )
+        counts[by_train * by_test] += 1
+    total = sum(counts.values())
+    ties = f"; {counts[0]} equal on one or both" if counts[0] else ""
+    return (
+        f"Of the {total} {plural(total, 'pair')} of rows, {counts[1]} "
+        f"{'is' if counts[1] == 1 else 'are'} in the same order on both "
+        f"splits and {counts[-1]} in opposite orders{ties}."
+    )
+
+
+def order(metric: Metric, one: float, other: float) -> int:
+    """Returns 1 where the first value is better, -1 where the second is."""
+    if equal(one, other):
+        return 0
+    return 1 if metric.merit(one) > metric.merit(other) else -1
+
+
 def cautions(
     rows: Sequence[Row], study: Mapping[str, Any], metric: Metric
 ) -> list[str]:
     """Returns what a reader should bear in mind, from this study's size."""
-    said = [
-        "This is a small workload and not "
-        f"{study['table']['paper_task']}. The paper's values stand "
-        "beside the results as a reference; the sizes of the two cannot be "
-        "compared, and an order of the optimizers that is seen here need not "
-        "hold for another task, batch or budget."
-    ]
+    said = [scope(study)]
     said += unfinished(rows, study)
     said += tuning_limits(rows, study)
+    if one_split(rows):
+        said.append(
+            f"Validation and test {metric.name} are the same in every run: "
+            "the figures are of the data that the best points were chosen by."
+        )
     if study["seeds"] < FEW_SEEDS:
         said.append(
             f"Few seeds: medians and quartiles of {study['seeds']} "
@@ -245,14 +445,38 @@ def cautions(
     return said
 
 
+def scope(study: Mapping[str, Any]) -> str:
+    """Says for what the results hold."""
+    limits = (
+        "an order of the optimizers that is seen here need not hold for "
+        "another task, batch or budget."
+    )
+    if not results.is_the_papers(study):
+        return limits[:1].upper() + limits[1:]
+    return (
+        f"This is a small workload and not {study['table']['paper_task']}. "
+        "The paper's values stand beside the results as a reference; the "
+        f"sizes of the two cannot be compared, and {limits}"
+    )
+
+
+def one_split(rows: Sequence[Row]) -> bool:
+    """Whether rows are tuned on what they are tested on, as far as runs say."""
+    lines = [
+        line for row in rows for line in row.repeats if not line["diverged"]
+    ]
+    same = all(line["validation"] == line["test"] for line in lines)
+    return bool(lines) and same and any(row.tuned for row in rows)
+
+
 def unfinished(rows: Sequence[Row], study: Mapping[str, Any]) -> list[str]:
     """Says which rows lack runs."""
     said = []
     for row in rows:
         missing = []
         done = row.result.get("tuning_trials") or 0
-        if row.config["space"] and done < study["trials"]:
-            missing.append(f"{done} of {study['trials']} tuning runs")
+        if row.tuned and done < study["trials"]:
+            missing.append(f"{done} of {study['trials']} {tried(study)}")
         if row.seeds < study["seeds"]:
             missing.append(
                 f"{row.seeds} of {study['seeds']} runs with fresh seeds"
@@ -278,13 +502,19 @@ def tuning_limits(rows: Sequence[Row], study: Mapping[str, Any]) -> list[str]:
             "does not fit, and the row says nothing about the optimizer."
         )
     dimensions = max((len(row.config["space"]) for row in rows), default=0)
-    if study["trials"] < 4**dimensions:
+    if dimensions and study["trials"] < 4**dimensions:
         said.append(
-            f"Few trials: {study['trials']} tuning "
-            f"{plural(study['trials'], 'run')} a row in up to {dimensions} "
-            "dimensions find a good setting, not the best."
+            f"Few trials: {study['trials']} {tried(study, study['trials'])} "
+            f"a row in up to {dimensions} dimensions find a good setting, not "
+            "the best."
         )
     return said
+
+
+def tried(study: Mapping[str, Any], count: int = 2) -> str:
+    """Returns what a search consists of: runs, or points of several runs."""
+    several = study.get("tuning_seeds", 1) > 1
+    return plural(count, "tuning point" if several else "tuning run")
 
 
 def at_edge(row: Row) -> list[str]:

@@ -14,7 +14,15 @@ from typing import Any
 import jinja2
 
 from tf_largebatch import configs
-from tf_largebatch.study import glossary, plots, reading, results
+from tf_largebatch.errors import UserError
+from tf_largebatch.study import (
+    glossary,
+    ledger,
+    plots,
+    protocol,
+    reading,
+    results,
+)
 from tf_largebatch.study.results import MISSING, Metric, Row
 
 
@@ -75,6 +83,7 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters["embedded"] = embedded
+    paper = results.is_the_papers(study)
     return environment.get_template("report.html.j2").render(
         study=study,
         summary=summary,
@@ -82,16 +91,33 @@ def render(
         target=metric.show(metric.target),
         rows=[table_row(row, metric) for row in rows],
         axis=Axis.of(rows, metric),
-        warmups=warmup_tables(rows, metric),
-        findings=reading.findings(rows, metric),
+        paper=paper,
+        measures_train=any(row.train("median") is not None for row in rows),
+        mlperf=any(row.result.get("mlperf_steps") is not None for row in rows),
+        warmups=warmup_tables(rows, metric, paper),
+        sure=sure_table(rows, metric),
+        sureness=reading.sureness(rows, metric),
+        fits=fit_table(rows, metric),
+        fit=reading.fit(rows, metric),
+        findings=reading.findings(rows, metric, paper),
         cautions=reading.cautions(rows, study, metric),
         terms=glossary.terms(rows, metric),
         runs=runs,
-        tuned=sum(bool(row.config["space"]) for row in rows),
+        **kinds(rows),
+        one_split=reading.one_split(rows),
         further=further_rows(study["table"]),
         pictures=pictures,
         command=command(study),
     )
+
+
+def kinds(rows: Sequence[Row]) -> dict[str, int]:
+    """Returns how many rows have their values from where."""
+    return {
+        "tuned": sum(row.tuned for row in rows),
+        "taken_over": sum(bool(row.config.get("tuned_as")) for row in rows),
+        "fixed": sum(row.fixed for row in rows),
+    }
 
 
 def embedded(picture: plots.Picture) -> str:
@@ -106,14 +132,17 @@ def table_row(row: Row, metric: Metric) -> dict[str, Any]:
         "name": row.name,
         "weights": row.config["weights_optimizer"],
         "bias_bn": row.config["bias_bn_optimizer"],
-        "test": row.result["test"] if row.finished else None,
+        "test": five_numbers(row) if row.seeds else None,
         "median": metric.show(row.test("median")),
-        "quartiles": " to ".join(quartiles) if row.finished else MISSING,
+        "quartiles": " to ".join(quartiles) if row.seeds else MISSING,
         "range": " to ".join(metric.show(row.test(k)) for k in ("min", "max")),
         "hits": share(row, "hits"),
         "diverged": share(row, "diverged"),
         "train": metric.show(row.train("median")),
-        "steps_to_target": steps_to_target(row),
+        "steps_to_target": steps(
+            (row.result.get("steps_to_target") or {}).get("median")
+        ),
+        "mlperf_steps": steps(row.result.get("mlperf_steps")),
         "paper": metric.show(row.config.get("paper_value")),
         "best": best_values(row),
         "tuned_as": row.config.get("tuned_as"),
@@ -128,18 +157,100 @@ def share(row: Row, what: str) -> str:
     return f"{count} of {row.seeds}"
 
 
-def steps_to_target(row: Row) -> str:
-    """Returns the median number of steps to the target, as text."""
-    found = row.result.get("steps_to_target") or {}
-    middle = found.get("median")
-    return f"{middle:g}" if results.known(middle) else MISSING
+def five_numbers(row: Row) -> dict[str, float]:
+    """Returns what the small box plot of a row shows."""
+    return {name: row.test(name) for name in row.result["test"]}
+
+
+def steps(count: float | None) -> str:
+    """Returns a number of steps as text."""
+    return f"{round(count, 1):g}" if results.known(count) else MISSING
 
 
 def best_values(row: Row) -> list[tuple[str, str]]:
-    """Returns a row's tuned values as names and texts."""
+    """Returns a row's tuned values, or all given ones, as names and texts."""
+    given = {
+        name: value
+        for name, value in row.config["optimizer"].items()
+        if protocol.is_number(value)
+    }
+    values = given if row.fixed else row.best
     return [
-        (name.replace("_", " "), f"{value:.3g}")
-        for name, value in row.best.items()
+        (name.replace("_", " "), results.setting(value))
+        for name, value in values.items()
+    ]
+
+
+def sure_table(rows: Sequence[Row], metric: Metric) -> dict[str, Any] | None:
+    """Returns the table of intervals; None where no row has two runs."""
+    if not any(row.seeds > 1 for row in rows):
+        return None
+    against = [row.against for row in rows if row.against]
+    counts = list(against[0]["flip_chance"]) if against else []
+    return {
+        "best": against[0]["best"] if against else None,
+        "counts": counts,
+        "rows": [sure_row(row, counts, metric) for row in rows],
+    }
+
+
+def sure_row(row: Row, counts: Sequence[str], metric: Metric) -> dict[str, Any]:
+    """Returns the cells of one row of the table of intervals."""
+    chances = row.against.get("flip_chance", {})
+    return {
+        "name": row.name,
+        "median": metric.show(row.test("median")),
+        "interval": between(row.result.get("median_interval"), metric.show),
+        "difference": metric.show_difference(row.against.get("difference")),
+        "difference_interval": between(
+            row.against.get("interval"), metric.show_difference
+        ),
+        "flips": [
+            reading.percent(chances[count]) if count in chances else MISSING
+            for count in counts
+        ],
+    }
+
+
+def between(ends: Sequence[float] | None, show: Callable[[float], str]) -> str:
+    """Returns an interval as text."""
+    return " to ".join(map(show, ends)) if ends else MISSING
+
+
+def fit_table(rows: Sequence[Row], metric: Metric) -> list[dict[str, Any]]:
+    """Returns test and training medians and their gap, each with its rank."""
+    both = reading.fitted(rows)
+    figures: dict[str, Callable[[Row], float]] = {
+        "test": lambda row: metric.sign * row.test("median"),
+        "train": lambda row: metric.sign * row.train("median"),
+        "gap": lambda row: -(row.gap or 0.0),
+    }
+    scale = max((abs(row.test("median")) for row in both), default=0)
+    placed = {
+        name: ranks([merit(row) for row in both], scale)
+        for name, merit in figures.items()
+    }
+    return [
+        {
+            "name": row.name,
+            "test": metric.show(row.test("median")),
+            "train": metric.show(row.train("median")),
+            "gap": metric.show_difference(row.gap),
+            "ranks": {name: placed[name][number] for name in figures},
+        }
+        for number, row in enumerate(both)
+    ]
+
+
+def ranks(merits: Sequence[float], scale: float) -> list[int]:
+    """Returns the place of each value, the highest first; equals share one.
+
+    >>> ranks([0.5, 0.9, 0.9, 0.7], scale=1)
+    [4, 1, 1, 3]
+    """
+    return [
+        1 + sum(not reading.at_most(other, merit, scale) for other in merits)
+        for merit in merits
     ]
 
 
@@ -174,8 +285,15 @@ class Axis:
         return self.low <= value <= self.high
 
 
-def warmup_tables(rows: Sequence[Row], metric: Metric) -> list[dict[str, Any]]:
+def warmup_tables(
+    rows: Sequence[Row], metric: Metric, paper: bool
+) -> list[dict[str, Any]]:
     """Returns the paper's table 2: medians by warmup power and optimizer.
+
+    Args:
+        rows: of the study.
+        metric: of the study.
+        paper: whether there are values of the paper.
 
     Returns:
         A table for the test metric, one for the training metric and one for
@@ -188,8 +306,11 @@ def warmup_tables(rows: Sequence[Row], metric: Metric) -> list[dict[str, Any]]:
     figures: dict[str, Callable[[Row], Any]] = {
         f"Test {metric.name}, median": lambda row: row.test("median"),
         f"Training {metric.name}, median": lambda row: row.train("median"),
-        "The paper's, on ImageNet": lambda row: row.config.get("paper_value"),
     }
+    if paper:
+        figures["The paper's, on ImageNet"] = lambda row: row.config.get(
+            "paper_value"
+        )
     powers = sorted({power for column in columns.values() for power in column})
     return [
         {
@@ -239,11 +360,21 @@ def warmup_cell(
 
 
 def command(study: Mapping[str, Any]) -> str:
-    """Returns the command that runs the study again, in a new folder."""
+    """Returns what runs the study again, in a new folder: a line a command."""
+    if study["workload"].get("python"):
+        return "the same call of tf_largebatch.study.compare with another `out`"
+    if not is_of_compare(study):
+        return "\n".join(
+            (
+                "tf-largebatch study create --protocol=study.yaml "
+                "--out=NEW_FOLDER",
+                "tf-largebatch study run --out=NEW_FOLDER",
+            )
+        )
     parts = {
         "table": study["table"]["name"],
         "workload": study["workload"]["name"],
-        **{name: study[name] for name in ("steps", "trials", "seeds", "seed")},
+        **sizes(study),
         "rows": ",".join(further_rows(study["table"])),
         "out": "NEW_FOLDER",
     }
@@ -251,6 +382,31 @@ def command(study: Mapping[str, Any]) -> str:
         ["tf-largebatch", "compare"]
         + [f"--{name}={value}" for name, value in parts.items() if value != ""]
     )
+
+
+def sizes(study: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the numbers that compare has flags for."""
+    return {name: study[name] for name in ("steps", "trials", "seeds", "seed")}
+
+
+def is_of_compare(study: Mapping[str, Any]) -> bool:
+    """Whether ``tf-largebatch compare`` makes the same runs.
+
+    Neither the name in the storage nor the heartbeat changes them.
+    """
+    table = study["table"]
+    try:
+        made = protocol.create(
+            table["name"],
+            study["workload"]["name"],
+            rows=further_rows(table),
+            **sizes(study),
+        )
+    except UserError:
+        return False
+    same = {**study, "name": made["name"]}
+    same.pop("heartbeat", None)
+    return ledger.difference(ledger.as_json_has_it(made), same) is None
 
 
 def further_rows(table: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 from tf_largebatch.study import protocol, spaces
 
 MISSING = "–"
+MINUS = "\N{MINUS SIGN}"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 LAYER_WISE = ("LAMB", "LARS")
 
@@ -56,19 +57,48 @@ class Metric:
         """What the best value is called."""
         return "highest" if self.sign > 0 else "lowest"
 
+    @property
+    def worst(self) -> float:
+        """What a run counts whose metric is no number."""
+        if self.is_share and self.sign > 0:
+            return 0.0
+        return -self.sign * math.inf
+
+    @property
+    def unit(self) -> str:
+        """What differences are given in; empty where that needs no word."""
+        return "percentage points" if self.is_share else ""
+
+    def counted(self, value: float | None) -> float:
+        """Returns a run's value as it counts, the worst where it has none."""
+        return value if known(value) else self.worst
+
     def show(self, value: float | None) -> str:
         """Returns a value as text; a dash where there is none."""
-        if not known(value):
+        if value is None or math.isnan(value):
             return MISSING
+        if math.isinf(value):
+            return "∞" if value > 0 else f"{MINUS}∞"
         return (
             f"{100 * value:.2f}{NO_BREAK}%" if self.is_share else f"{value:.4g}"
         )
 
     def show_gap(self, value: float) -> str:
-        """Returns a difference of two values as text."""
+        """Returns the size of a difference of two values as text."""
+        if math.isinf(value):
+            return "no finite number"
         if not self.is_share:
             return f"{value:.2g}"
         return f"{100 * value:.2f}{NO_BREAK}percentage points"
+
+    def show_difference(self, value: float | None) -> str:
+        """Returns a difference with its sign, in :attr:`unit`, as text."""
+        if not known(value):
+            return MISSING
+        size = abs(value)
+        text = f"{100 * size:.2f}" if self.is_share else f"{size:.2g}"
+        # What rounds to nothing has no sign.
+        return MINUS + text if value < 0 and float(text) else text
 
     def merit(self, value: float | None) -> float:
         """Returns a number that is higher for a better value."""
@@ -86,6 +116,9 @@ class Row:
         tuning: a line for each point that was tried in tuning, by its
             number.
         repeats: lines of the runs with fresh seeds, by index.
+        against: the summary's difference between this row and the best one;
+            empty for the best one, and where the row has no run.
+        metric: of the study.
     """
 
     number: int
@@ -93,6 +126,8 @@ class Row:
     result: Mapping[str, Any]
     tuning: Sequence[Mapping[str, Any]]
     repeats: Sequence[Mapping[str, Any]]
+    against: Mapping[str, Any]
+    metric: Metric
 
     @property
     def name(self) -> str:
@@ -101,13 +136,41 @@ class Row:
 
     @property
     def finished(self) -> bool:
-        """Whether there is a median over seeds."""
+        """Whether there is a median over seeds that is a number."""
         return known(self.test("median"))
+
+    @property
+    def lost(self) -> bool:
+        """Whether so many runs diverged that the median is no number."""
+        return bool(self.seeds) and not self.finished
+
+    @property
+    def tuned(self) -> bool:
+        """Whether the row is tuned itself."""
+        return bool(self.config["space"])
+
+    @property
+    def fixed(self) -> bool:
+        """Whether all values of the row are given."""
+        return not self.tuned and not self.config.get("tuned_as")
+
+    @property
+    def optimizer(self) -> str:
+        """The class of the row's optimizer."""
+        return self.config["optimizer"].get("class", "")
 
     @property
     def layer_wise(self) -> bool:
         """Whether the optimizer has a trust ratio for every layer."""
-        return self.config["optimizer"]["class"] in LAYER_WISE
+        return self.optimizer in LAYER_WISE
+
+    @property
+    def gap(self) -> float | None:
+        """How much worse the test median is than the training median."""
+        test, train = self.test("median"), self.train("median")
+        if not known(test) or not known(train):
+            return None
+        return self.metric.sign * (train - test)
 
     @property
     def best(self) -> dict[str, float]:
@@ -125,12 +188,21 @@ class Row:
         return self.test("q3") - self.test("q1")
 
     def test(self, statistic: str) -> Any:
-        """Returns a statistic of the test metric, or None."""
-        return (self.result.get("test") or {}).get(statistic)
+        """Returns a statistic of the test metric, or None.
+
+        It is infinite where JSON has null, as of runs without a number.
+        """
+        value = (self.result.get("test") or {}).get(statistic)
+        return self.metric.counted(value) if self.seeds else value
 
     def train(self, statistic: str) -> Any:
         """Returns a statistic of the training metric, or None."""
         return (self.result.get("train") or {}).get(statistic)
+
+    @property
+    def tests(self) -> list[float]:
+        """The test metric of every run with a fresh seed, as it counts."""
+        return [self.metric.counted(line["test"]) for line in self.repeats]
 
 
 def collect(
@@ -143,6 +215,8 @@ def collect(
     for line in sorted(lines, key=lambda line: line["index"]):
         runs.setdefault((line["row"], line["kind"]), []).append(line)
     found = {row["name"]: row for row in summary["rows"]}
+    against = {row["row"]: row for row in summary.get("differences", ())}
+    metric = Metric.of(study)
     return [
         Row(
             number,
@@ -150,9 +224,17 @@ def collect(
             found.get(config["name"], {}),
             points(study, runs.get((config["name"], "tune"), [])),
             runs.get((config["name"], "seed"), []),
+            against.get(config["name"], {}),
+            metric,
         )
         for number, config in enumerate(study["table"]["rows"])
     ]
+
+
+def is_the_papers(study: Mapping[str, Any]) -> bool:
+    """Whether the study is of a table of the paper, whose values it has."""
+    table = study["table"]
+    return bool(table.get("paper") and table.get("paper_task"))
 
 
 def points(
@@ -163,13 +245,14 @@ def points(
     With several seeds a point it has their median; it diverged where a run
     did.
     """
+    metric = Metric.of(study)
     tried = protocol.points_tried(study, tuning)
     return [
         {
             **lines[0],
             "index": number,
             "validation": statistics.median(
-                line["validation"] for line in lines
+                metric.counted(line["validation"]) for line in lines
             ),
             "diverged": any(line["diverged"] for line in lines),
         }
@@ -185,6 +268,15 @@ def known(value: float | None) -> TypeGuard[float]:
 def number(value: float | None) -> float:
     """Returns a figure, NaN where there is none, as drawing needs it."""
     return float(value) if value is not None else math.nan
+
+
+def setting(value: Any, digits: int = 3) -> str:
+    """Returns a hyperparameter's value as text; a choice may be a word.
+
+    >>> [setting(value) for value in (0.12345, 4096, True, "cosine")]
+    ['0.123', '4096', 'True', 'cosine']
+    """
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def by_merit(rows: Iterable[Row], metric: Metric) -> list[Row]:
@@ -206,8 +298,14 @@ def window(rows: Iterable[Row], metric: Metric) -> tuple[float, float]:
     better = ranked[: (len(ranked) + 1) // 2]
     ends = [row.test(key) for row in ranked for key in ("min", "max")]
     middle = [row.test(key) for row in better for key in ("q1", "q3")]
-    every = [metric.sign * value for value in (metric.target, *ends)]
-    good = [metric.sign * value for value in (metric.target, *middle)]
+    every = [
+        metric.sign * value for value in (metric.target, *ends) if known(value)
+    ]
+    good = [
+        metric.sign * value
+        for value in (metric.target, *middle)
+        if known(value)
+    ]
     low, high = min(good), max(every)
     span = max(high - low, 0.01 * abs(high), 1e-9)
     low = min(every) if high - min(every) < 3 * span else low - 0.6 * span

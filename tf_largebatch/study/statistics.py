@@ -1,7 +1,8 @@
 """How sure a comparison is: intervals, and what fewer seeds would have said.
 
 All of it is about runs that differ by their seed alone. Values are those of
-the metric, one a run; a run that diverged has its value like any other.
+the metric, one a run; a run that diverged has its value like any other, which
+is infinite on the worse side where the metric was no number.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,9 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
+# Stands for infinity, next to which NumPy's quantiles and differences are NaN.
+# No float32 is near, and its square is no infinity either.
+HUGE = 1e150
 # MLPerf's rule for vision: of so many runs, without the fastest and the
 # slowest.
 MLPERF_RUNS = 5
@@ -26,7 +30,8 @@ def median_interval(values: Values) -> Interval | None:
         values: at least two; with fewer there is no interval.
 
     Returns:
-        Its ends, at a confidence of 95 %; None where there is none.
+        Its ends, at a confidence of 95 %; None where there is none, or none
+        with finite ends.
 
     >>> median_interval([0.96, 0.97, 0.97, 0.98, 0.99])
     (0.96, 0.99)
@@ -43,7 +48,8 @@ def difference_interval(one: Values, other: Values) -> Interval | None:
 
     Returns:
         The ends, at a confidence of 95 %, of the median of ``one`` less that
-        of ``other``; None where either has fewer than two values.
+        of ``other``; None where either has fewer than two values, or where
+        an end is not finite.
 
     >>> difference_interval([3.0, 3.0, 3.0], [1.0, 1.0, 1.0])
     (2.0, 2.0)
@@ -55,11 +61,14 @@ def difference_interval(one: Values, other: Values) -> Interval | None:
 
 
 def bootstrap(samples: Sequence[Values], statistic: object) -> Interval | None:
-    """Returns SciPy's percentile bootstrap; always the same draws."""
+    """Returns SciPy's percentile bootstrap; always the same draws.
+
+    The values are sorted first, so that their order is of no account.
+    """
     if min(map(len, samples)) < 2:
         return None
     result = stats.bootstrap(
-        samples,
+        [np.sort(tamed(values)) for values in samples],
         statistic,
         vectorized=True,
         method="percentile",
@@ -67,8 +76,30 @@ def bootstrap(samples: Sequence[Values], statistic: object) -> Interval | None:
         n_resamples=RESAMPLES,
         rng=np.random.default_rng(0),
     )
-    low, high = result.confidence_interval
-    return float(low), float(high)
+    low, high = map(float, untamed(np.array(result.confidence_interval)))
+    return (low, high) if np.isfinite([low, high]).all() else None
+
+
+def quantiles(
+    values: Values | np.ndarray, shares: Sequence[float], axis: int = 0
+) -> np.ndarray:
+    """Returns quantiles of values of which some may be infinite.
+
+    >>> quantiles([1.0, 2.0, np.inf], [0, 0.5, 0.75]).tolist()
+    [1.0, 2.0, inf]
+    """
+    return untamed(np.quantile(tamed(values), shares, axis=axis))
+
+
+def tamed(values: Values | np.ndarray) -> np.ndarray:
+    """Returns values with something large in infinity's place."""
+    return np.clip(np.asarray(values, np.float64), -HUGE, HUGE)
+
+
+def untamed(figures: np.ndarray) -> np.ndarray:
+    """Returns what was computed from such values, with infinity again."""
+    infinite = np.abs(figures) > HUGE / 1e9
+    return np.where(infinite, np.copysign(np.inf, figures), figures)
 
 
 def flip_chance(better: Values, worse: Values, seeds: int) -> float | None:
@@ -94,7 +125,7 @@ def flip_chance(better: Values, worse: Values, seeds: int) -> float | None:
         raise ValueError(f"seeds must be odd and positive; received {seeds}")
     if not better or not worse:
         return None
-    ours, theirs = np.sort(better), np.sort(worse)
+    ours, theirs = np.sort(tamed(better)), np.sort(tamed(worse))
     weights = np.outer(
         median_chances(len(ours), seeds), median_chances(len(theirs), seeds)
     )

@@ -1,19 +1,25 @@
-"""The figures of a study, computed from its ledger: ``summary.json``."""
+"""The figures of a study, computed from its ledger: ``summary.json``.
+
+They follow from the protocol and the ledger's lines alone, in whatever order
+these come. A run whose metric is no number counts as the worst there can be.
+"""
 
 import importlib.metadata
+import math
 import os
 import pathlib
 import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from tf_largebatch.study import protocol
+from tf_largebatch.study import protocol, statistics
+from tf_largebatch.study.results import Metric
 
 # Whatever is learnt; a workload names others.
 PACKAGES = ("tf-largebatch", "tensorflow", "numpy", "scipy")
 FIVE_NUMBERS = {"median": 0.5, "q1": 0.25, "q3": 0.75, "min": 0.0, "max": 1.0}
+# What numbers of seeds a reader may have wanted to save with.
+FEWER_SEEDS = (1, 3, 5)
 
 Line = Mapping[str, Any]
 
@@ -28,7 +34,7 @@ def summarize(
 
     Args:
         study: its protocol.
-        lines: of the ledger.
+        lines: of the ledger, in any order.
         versions: of the packages that ran it, by name.
         device: what it ran on, in words.
 
@@ -36,6 +42,10 @@ def summarize(
         A mapping that is valid JSON: where there is no figure it has None.
     """
     workload = study["workload"]
+    metric = Metric.of(study)
+    lines = [counted(line, metric) for line in sorted(lines, key=place)]
+    rows = [summarize_row(study, row, lines) for row in study["table"]["rows"]]
+    more = {name: study[name] for name in ("tuning_seeds",) if name in study}
     return {
         "workload": workload["name"],
         "table": study["table"]["name"],
@@ -44,13 +54,29 @@ def summarize(
         "batch": workload["batch"],
         "metric": dict(workload["metric"]),
         "target": workload["target"],
+        **more,
         "versions": dict(versions),
         "device": device,
         "wall_seconds": round(sum(line["seconds"] for line in lines), 1),
-        "rows": [
-            summarize_row(study, row, lines) for row in study["table"]["rows"]
-        ],
+        "rows": rows,
+        "differences": differences(study, rows, lines),
     }
+
+
+def place(line: Line) -> tuple[str, str, int]:
+    """Returns by what lines are put in order."""
+    return line["row"], line["kind"], line["index"]
+
+
+def counted(line: Line, metric: Metric) -> Line:
+    """Returns a line whose metrics are numbers, as they count.
+
+    A training metric that was not measured stays None.
+    """
+    found = {key: metric.counted(line[key]) for key in ("validation", "test")}
+    if line["diverged"]:
+        found["train"] = metric.counted(line["train"])
+    return {**line, **found}
 
 
 def summarize_row(
@@ -60,7 +86,8 @@ def summarize_row(
     repeats = of(lines, row["name"], "seed")
     base = protocol.tuned_row(study, row)
     tuning = of(lines, base["name"], "tune")
-    own = [] if row["tuned_as"] else tuning
+    tests = [line["test"] for line in repeats]
+    trains = [line["train"] for line in repeats]
     reached = [
         line["steps_to_target"]
         for line in repeats
@@ -70,17 +97,107 @@ def summarize_row(
         "name": row["name"],
         "weights_optimizer": row["weights_optimizer"],
         "bias_bn_optimizer": row["bias_bn_optimizer"],
-        "tuning_trials": len(protocol.points_tried(study, own)),
+        "tuning_trials": 0 if row["tuned_as"] else whole_points(study, tuning),
         "tuned_as": row["tuned_as"],
         "best": protocol.best_point(study, base, tuning) if tuning else {},
         "seeds": len(repeats),
-        "test": five_numbers([line["test"] for line in repeats]),
-        "train": five_numbers([line["train"] for line in repeats]),
-        "hits": sum(
-            protocol.hits(study["workload"], line["test"]) for line in repeats
-        ),
+        "test": five_numbers(tests),
+        "train": five_numbers([] if None in trains else trains),
+        "hits": sum(protocol.hits(study["workload"], test) for test in tests),
         "diverged": sum(line["diverged"] for line in repeats),
         "steps_to_target": {"reached": len(reached), **five_numbers(reached)},
+        "median_interval": as_list(statistics.median_interval(tests)),
+        "mlperf_steps": mlperf_steps(repeats),
+    }
+
+
+def whole_points(study: Mapping[str, Any], tuning: Sequence[Line]) -> int:
+    """Returns how many points of a search have all their runs."""
+    count = len(protocol.tuning_seeds(study))
+    tried = protocol.points_tried(study, tuning)
+    return sum(len(runs) == count for runs in tried.values())
+
+
+def mlperf_steps(repeats: Sequence[Line]) -> float | None:
+    """Returns MLPerf's figure of the first five seeds, if they are done."""
+    return statistics.mlperf_mean(
+        [
+            line["steps_to_target"]
+            for line in repeats
+            if line["index"] < statistics.MLPERF_RUNS
+        ]
+    )
+
+
+def differences(
+    study: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    lines: Sequence[Line],
+) -> list[dict[str, Any]]:
+    """Returns how far every row is from that with the best median.
+
+    Args:
+        study: the protocol.
+        rows: of the summary.
+        lines: as they count.
+
+    Returns:
+        In the table's order, of all rows with runs but the best: the
+        difference of the medians and its interval, in the metric's own units,
+        and by fewer seeds than the study's the chance that the other order
+        comes out.
+    """
+    metric = Metric.of(study)
+    begun = [row for row in rows if row["seeds"]]
+    if not begun:
+        return []
+    best = max(begun, key=lambda row: metric.merit(row["test"]["median"]))
+    tests = {
+        row["name"]: [line["test"] for line in of(lines, row["name"], "seed")]
+        for row in begun
+    }
+    ours = tests[best["name"]]
+    return [
+        {
+            "row": row["name"],
+            "best": best["name"],
+            "difference": less(best, row),
+            "interval": as_list(
+                statistics.difference_interval(ours, tests[row["name"]])
+            ),
+            "flip_chance": flip_chances(
+                study["seeds"], metric, ours, tests[row["name"]]
+            ),
+        }
+        for row in begun
+        if row is not best
+    ]
+
+
+def less(one: Mapping[str, Any], other: Mapping[str, Any]) -> float | None:
+    """Returns the difference of two rows' medians, None if one has none."""
+    medians = [row["test"]["median"] for row in (one, other)]
+    return None if None in medians else medians[0] - medians[1]
+
+
+def flip_chances(
+    seeds: int, metric: Metric, ours: Sequence[float], theirs: Sequence[float]
+) -> dict[str, float | None]:
+    """Returns how often so many seeds would turn two rows round, by number.
+
+    Args:
+        seeds: of the study; only fewer are of interest.
+        metric: of the study.
+        ours: values of the row that is ahead.
+        theirs: values of the other.
+    """
+    better, worse = (
+        [metric.sign * value for value in values] for values in (ours, theirs)
+    )
+    return {
+        str(count): statistics.flip_chance(better, worse, count)
+        for count in FEWER_SEEDS
+        if count < seeds
     }
 
 
@@ -90,15 +207,23 @@ def of(lines: Sequence[Line], row: str, kind: str) -> list[Line]:
 
 
 def five_numbers(values: Sequence[float]) -> dict[str, float | None]:
-    """Returns median, quartiles and ends, each None if there is no value.
+    """Returns median, quartiles and ends, each None if it is no number.
 
     >>> five_numbers([1, 2, 3, 4, 9])["q3"]
     4.0
     """
     if not values:
         return dict.fromkeys(FIVE_NUMBERS)
-    figures = np.quantile(values, list(FIVE_NUMBERS.values()))
-    return dict(zip(FIVE_NUMBERS, map(float, figures)))
+    figures = statistics.quantiles(values, list(FIVE_NUMBERS.values()))
+    return {
+        name: float(figure) if math.isfinite(figure) else None
+        for name, figure in zip(FIVE_NUMBERS, figures)
+    }
+
+
+def as_list(interval: statistics.Interval | None) -> list[float] | None:
+    """Returns an interval as JSON has it."""
+    return None if interval is None else list(interval)
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
