@@ -35,7 +35,11 @@ LAYERS = (
     {"configs", "folders"},
     {"errors"},
 )
-WITHIN_A_LAYER = {("schedules", "rules"), ("tpu", "garden")}
+WITHIN_A_LAYER = {
+    ("schedules", "rules"),
+    ("tpu", "garden"),
+    ("study", "garden"),
+}
 
 # What a user of Keras alone has installed, by the part that may import it.
 KERAS_3 = {"keras"}

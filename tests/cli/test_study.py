@@ -1,4 +1,4 @@
-"""`tf-largebatch study`: create, run, status and report."""
+"""`tf-largebatch study`: create, run, status, report and ablate."""
 
 import json
 import os
@@ -164,10 +164,14 @@ def test_a_row_that_was_taken_over_is_told(created, out, capsys):
     assert told in capsys.readouterr().out
 
 
+RECIPES = ["create", "--recipe=bert_tiny/adam_32k/phase1"]
+LARS = ["create", "--recipe=resnet50/table4/lars"]
+ONE = ["--trials=1", "--seeds=1"]
+ABLATE = ["ablate", "--from=nesterov", "--to=lars"]
 URL = "--storage=postgresql://me:hunter2@127.0.0.1:1/db"
 MISTAKES = [
-    ([], "study needs an action: create, run, status or report"),
-    (["creat"], "should be one of <create|run|status|report>"),
+    ([], "study needs an action: create, run, status, report or ablate"),
+    (["creat"], "should be one of <create|run|status|report|ablate>"),
     (["create", "--trials=0"], "--trials is 0; give at least 1"),
     (["create", "--seeds=0"], "--seeds is 0; give at least 1"),
     (["create", "--steps=3"], "--steps is 3; give at least 12"),
@@ -190,6 +194,24 @@ MISTAKES = [
     (["create", URL], "cannot use postgresql://me@127.0.0.1:1/db: "),
     (["run", "--trials=2", "--out=x"], "--trials is a flag of study create"),
     (["run", "--workers=0"], "--workers=0"),
+    (["create", "--seed=1", "--protocol=x"], "--seed goes without --protocol"),
+    (["create", "--protocol=x.yaml"], "cannot read x.yaml: No such file"),
+    (["create", "--config_file=x"], "--config_file is for recipes; name them"),
+    (["create", "--keep_checkpoints"], "--keep_checkpoints is for recipes"),
+    ([*RECIPES, "--steps=9"], "give --params_override=trainer.train_steps=N"),
+    ([*RECIPES, "--pruner=median"], "--pruner is not for recipes"),
+    ([*RECIPES, "--rows=lars"], "--rows is not for recipes; give it or --rec"),
+    (RECIPES, "recipes need --trials; give a number"),
+    ([*RECIPES, "--trials=1"], "recipes need --seeds; give a number"),
+    ([*RECIPES, *ONE], "no search space ships for bert_tiny/adam_32k/phase1"),
+    ([*LARS, *ONE, "--target=75.9"], "--target is 75.9; top-1 accuracy lies"),
+    (["create", "--from=a"], "--from is a flag of study ablate, not of study"),
+    (["ablate", "--trials=2"], "--trials is a flag of study create, not of"),
+    (["run", "--seeds=2"], "--seeds is a flag of study create and ablate, not"),
+    (["ablate", "--to=a"], "study ablate needs --from and --to; give two"),
+    (["ablate", "--from=a", "--to=b"], "'a' is no recipe; of a row, give the"),
+    ([*ABLATE, "--tuned=x"], "x holds no study; check --tuned"),
+    ([*ABLATE, "--tuned=x", "--config_file=y"], "--config_file goes without -"),
     (["run"], "study run needs --out, or --storage and --name"),
     (["status", URL], "study status needs --out, or --storage and --name"),
     (["status", URL, "--name=x"], "cannot use postgresql://me@127.0.0.1:1/db"),
@@ -249,6 +271,110 @@ def test_a_space_that_is_none(spaces, words, tmp_path, capsys, out):
     assert not (tmp_path / "study").exists()
 
 
+def test_a_study_is_made_again_from_its_protocol(tmp_path, created, capsys):
+    again = f"--out={tmp_path / 'again'}"
+    study("create", f"--protocol={created / 'study.yaml'}", again)
+    protocols = [
+        (folder / "study.yaml").read_bytes()
+        for folder in (created, tmp_path / "again")
+    ]
+    assert protocols[0] == protocols[1]
+    study("status", again)
+    assert f"{NAME}: 0 of 12 runs\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("a: 1", "x.yaml has no 'format', which a study has; give"),
+        ("format: 2", "x.yaml holds a study of a newer version"),
+        ("{format: 1, name: x, workload: {}, table: {}}", "has no 'steps'"),
+        ("- 1", "x.yaml holds no mapping"),
+    ],
+)
+def test_a_protocol_that_is_none(text, words, tmp_path, out, capsys):
+    (tmp_path / "x.yaml").write_text(text)
+    study("create", f"--protocol={tmp_path / 'x.yaml'}", out, status=2)
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """The flag that names a finished study."""
+    folder = tmp_path_factory.mktemp("tuned") / "study"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tf_largebatch.study.training.Trainer", FakeTrainer)
+        study("create", *SIZES, f"--out={folder}")
+        study("run", f"--out={folder}")
+    return f"--tuned={folder}"
+
+
+ENDS = ["--from=nesterov_power_2", "--to=lars_power_1"]
+
+
+def test_an_ablation_from_one_row_to_another(
+    tuned, tmp_path, trains_nothing, capsys, monkeypatch
+):
+    """Stopped, and given again."""
+    between = tmp_path / "between"
+    ends = ["--from=nesterov_power_2", "--to=nesterov_power_1"]
+    command = [*ends, tuned, "--seeds=2", f"--out={between}"]
+    calls, whole = [], FakeTrainer.run
+
+    def stop(self, row, run, is_hopeless):
+        calls.append(run.row)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return whole(self, row, run, is_hopeless)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeTrainer, "run", stop)
+        study("ablate", *command, status=130)
+    assert "3 runs are saved" in capsys.readouterr().err
+    study("ablate", *command)
+    said = capsys.readouterr()
+    assert "3 of them done" in said.err
+    found = yaml.safe_load((between / "study.yaml").read_text())
+    names = [row["name"] for row in found["table"]["rows"]]
+    assert names == ["nesterov_power_2", "nesterov_power_1"]
+    assert found["name"] == "ablation_digits_resnet"
+    assert len(lines_of(between)) == 4
+    assert all(f"\n{name} " in said.out for name in names)
+    assert (between / "report.html").exists()
+    study("ablate", *command, "--target=0.5", status=2)
+    assert "holds another study (workload)" in capsys.readouterr().err
+
+
+def test_what_is_between_two_rows_is_listed(
+    tuned, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    study("ablate", *ENDS, tuned, "--list")
+    lines = capsys.readouterr().out.splitlines()
+    head = ["hyperparameter", "nesterov_power_2", "lars_power_1"]
+    assert lines[0].split() == head
+    assert lines[1].split() == ["optimizer", "Nesterov", "LARS"]
+    assert ["gamma_0", "0.4138", "0"] in [line.split() for line in lines]
+    assert not list(tmp_path.iterdir())
+
+
+def test_recipes_are_created_as_a_study(tmp_path, out, capsys):
+    names = "resnet50/table4/lars,resnet50/table4/nesterov"
+    study(
+        *("create", f"--recipe={names}", *ONE, out, "--keep_checkpoints"),
+        *("--params_override=trainer.train_steps=7", "--tuning_seeds=2"),
+    )
+    assert "6 runs of 7 steps" in capsys.readouterr().err
+    found = yaml.safe_load((tmp_path / "study" / "study.yaml").read_text())
+    assert [row["name"] for row in found["table"]["rows"]] == names.split(",")
+    assert found["workload"]["target"] == 0.759
+    assert found["keep_checkpoints"] is True
+    study("status", out)
+    assert "resnet50/table4/lars     tuning 0 of 2" in capsys.readouterr().out
+
+
 def started(*arguments):
     """Starts the command in a process of its own."""
     return subprocess.Popen(
@@ -296,3 +422,26 @@ def test_ctrl_c_stops_all_workers_and_loses_nothing(compared, tmp_path):
     ledger.close()
     study("run", f"--out={folder}")
     assert lines_of(folder) == lines_of(compared)
+
+
+@pytest.mark.slow
+def test_two_workers_train_recipes(tmp_path, out, capsys):
+    """For real, and nothing but the figures is left of it."""
+    examples = runpy.run_path(
+        str(Path(__file__).parents[1] / "bert" / "random_examples.py")
+    )
+    settings = examples["small"](examples["write"](tmp_path))
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(settings))
+    rate = {"learning_rate": {"scale": "log", "low": 1e-3, "high": 1e-1}}
+    spaces = {"optimizers": {"LAMB": rate}}
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(spaces))
+    study(
+        *("create", "--recipe=bert_tiny/lamb_32k/phase1", out, "--target=4"),
+        *("--trials=2", "--seeds=2", f"--space={tmp_path / 'space.yaml'}"),
+        f"--config_file={tmp_path / 'small.yaml'}",
+    )
+    process = started("study", "run", out, "--workers=2")
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    assert len(lines_of(tmp_path / "study")) == 4
+    assert not (tmp_path / "study" / "runs").exists()

@@ -8,9 +8,11 @@ import runpy
 import warnings
 from pathlib import Path
 
+import matplotlib
 import optuna
 import pytest
 import sqlalchemy
+from matplotlib import pyplot
 from optuna.trial import TrialState
 
 from tf_largebatch.errors import UserError
@@ -541,7 +543,17 @@ def test_a_full_disk_costs_the_run_but_not_the_study(ledger, tmp_path):
     assert len(ledger.lines) == 2
 
 
-def test_optunas_plots_show_it(ledger):
+@pytest.fixture
+def own_style():
+    """Optuna changes the style for good, and leaves figures open."""
+    before = pyplot.get_fignums()
+    with matplotlib.rc_context():
+        yield
+    for number in set(pyplot.get_fignums()) - set(before):
+        pyplot.close(number)
+
+
+def test_optunas_plots_show_it(ledger, own_style):
     from optuna.visualization import matplotlib as plots
 
     finish_all(ledger)

@@ -13,26 +13,38 @@ example:
   tf-largebatch compare --table=table2 --trials=4 --seeds=3 --out=runs/short
 """
 
-import contextlib
-import json
 import os
 import pathlib
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-if TYPE_CHECKING:
-    from tqdm import tqdm
+from tf_largebatch.study.console import (
+    LOOK,
+    announce,
+    describe,
+    progress,
+    publish,
+    saved,
+    say,
+    table,
+    train,
+)
 
-    from tf_largebatch.study.ledger import Ledger, Line
-    from tf_largebatch.study.protocol import Run
-
+# The others are for cli.study.
+__all__ = [
+    "LOOK",
+    "announce",
+    "describe",
+    "main",
+    "progress",
+    "publish",
+    "quiet",
+    "saved",
+    "say",
+    "table",
+    "train",
+]
 EXTRA = "study"
-# Seconds until the progress line looks again at what other workers did.
-LOOK = 5
 FLAGS = flags.FlagValues()
 TABLE = flags.DEFINE_string(
     "table",
@@ -105,119 +117,3 @@ def quiet() -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-@contextlib.contextmanager
-def saved(ledger: "Ledger", folder: pathlib.Path | None) -> Iterator[None]:
-    """Writes the lines, if there is a folder, also where work is stopped."""
-    from tf_largebatch.study import folder as folders
-
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        say(
-            f"stopped; {ledger.done} runs are saved, and the same command "
-            "goes on from there"
-        )
-        raise
-    finally:
-        if folder is not None:
-            folders.write_lines(folder, ledger)
-
-
-def train(ledger: "Ledger", folder: pathlib.Path | None) -> None:
-    """Does the runs that are not done yet, and shows how far it is."""
-    from tf_largebatch.study import runner
-
-    announce(ledger, folder)
-    with (
-        progress(ledger) as bar,
-        contextlib.closing(runner.execute(ledger)) as events,
-    ):
-        seen = time.monotonic()
-        for event in events:
-            bar.update(isinstance(event, dict))
-            bar.set_description_str(describe(event), refresh=True)
-            # Others may work on it too; to look costs something.
-            if event is None or time.monotonic() > seen + LOOK:
-                bar.update(ledger.done - bar.n)
-                seen = time.monotonic()
-
-
-def announce(ledger: "Ledger", folder: pathlib.Path | None) -> None:
-    """Says what there is to do."""
-    study = ledger.study
-    say(
-        f"{study['table']['name']} on {study['workload']['name']}: "
-        f"{ledger.total} runs of {study['steps']} steps, {ledger.done} of "
-        "them done" + (f"; writing to {folder}" if folder else "")
-    )
-
-
-def progress(ledger: "Ledger") -> "tqdm":
-    """Returns a line that says how many runs are done, and the time left."""
-    from tqdm import tqdm
-
-    return tqdm(
-        total=ledger.total,
-        initial=ledger.done,
-        bar_format="{n}/{total} runs [{elapsed}, {remaining} left] {desc}",
-        # In a file, a line now and then will do.
-        mininterval=0.1 if sys.stderr.isatty() else 15,
-    )
-
-
-def describe(run: "Run | Line | None") -> str:
-    """Returns what a run that begins is, for the progress line."""
-    if run is None or isinstance(run, dict):
-        return ""
-    kind = "tuning" if run.kind == "tune" else "seed"
-    return f"{run.row}, {kind} {run.index + 1}"
-
-
-def publish(ledger: "Ledger", folder: pathlib.Path) -> None:
-    """Writes the summary and the report, and prints the figures."""
-    from tf_largebatch.study import folder as folders
-    from tf_largebatch.study import report, summary
-
-    say("writing the report")
-    study, lines = ledger.study, ledger.lines
-    figures = summary.summarize(
-        study,
-        lines,
-        summary.versions(study["workload"]["packages"]),
-        summary.device(),
-    )
-    try:
-        text = json.dumps(figures, indent=1, allow_nan=False)
-        folders.replace(folder / "summary.json", text + "\n")
-        report.write(folder, study, lines, figures)
-    except OSError as error:
-        raise folders.cannot_write(folder, error) from error
-    print(table(figures))
-    print(f"\nTo look at: {folder / 'report.html'}")
-
-
-def table(figures: Mapping[str, Any]) -> str:
-    """Returns the figures of all rows as text, a line a row."""
-    name, target = figures["metric"]["name"], figures["target"]
-    lines = [
-        f"{'row':24} test {name}: median (quartiles); training median; "
-        f"runs at {target:g} or better"
-    ]
-    for row in figures["rows"]:
-        test, train = row["test"], row["train"]
-        if not row["seeds"]:
-            lines.append(f"{row['name']:24} no run with a fresh seed yet")
-            continue
-        lines.append(
-            f"{row['name']:24} {test['median']:.4f} "
-            f"({test['q1']:.4f} to {test['q3']:.4f})  "
-            f"{train['median']:.4f}  {row['hits']} of {row['seeds']}"
-        )
-    return "\n".join(lines)
-
-
-def say(text: str) -> None:
-    """Tells the person who waits; results alone go to standard output."""
-    print(text, file=sys.stderr, flush=True)

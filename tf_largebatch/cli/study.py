@@ -1,10 +1,15 @@
 r"""Tunes and compares with any number of workers, on any machines.
 
-create fixes the protocol: the rows of a table, trials, seeds, steps, target.
-run works on it, in this process or in several; start it on as many machines
-as there are, at any time. A worker that dies has its run taken over by
-another when it has given no sign of life for a minute. status says how far it
-is, report writes the report.
+create fixes the protocol: the rows of a table or some recipes, trials, seeds,
+steps, target. run works on it, in this process or in several; start it on as
+many machines as there are, at any time. A worker that dies has its run taken
+over by another when it has given no sign of life for a minute. status says how
+far it is, report writes the report.
+
+ablate goes from one recipe to another, or from one row of a finished study to
+another, and sets each hyperparameter in which they differ to the other's
+value: by itself, and on top of those before it. It creates and runs; the same
+command goes on where it was stopped.
 
 The ledger is an Optuna storage: study.db in the study's folder, or a
 PostgreSQL server's with --storage, which must then be given every time. Leave
@@ -16,16 +21,24 @@ example:
   tf-largebatch study run --out=runs/two --workers=2
   tf-largebatch study status --out=runs/two
   tf-largebatch study report --out=runs/two
+  tf-largebatch study ablate --from=nesterov --to=lars_momentum \
+    --tuned=runs/two --out=runs/between
 
   tf-largebatch study create --out=runs/two --storage=postgresql://me@host/db
   tf-largebatch study run --storage=postgresql://me@host/db \
     --name=table4_digits_resnet
+
+  tf-largebatch study create --trials=8 --seeds=5 --target=6 \
+    --recipe=bert_tiny/adam_32k/phase1,bert_tiny/lamb_32k/phase1 \
+    --space=official_configs/spaces/bert_large/phase1.yaml --out=runs/recipes
+  tf-largebatch study ablate --from=resnet50/nesterov_b_32k \
+    --to=resnet50/lars_32k --list
 """
 
 import collections
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -35,6 +48,7 @@ from tf_largebatch.errors import RunError, UserError
 
 if TYPE_CHECKING:
     from tf_largebatch.study import storage
+    from tf_largebatch.study.ablation import Ablation
     from tf_largebatch.study.ledger import Ledger
 
 EXTRA = "study"
@@ -43,15 +57,15 @@ FLAGS = flags.FlagValues()
 ACTION = flags.DEFINE_enum(
     "action",
     None,
-    ["create", "run", "status", "report"],
+    ["create", "run", "status", "report", "ablate"],
     "what to do; its name alone will do, as in the examples",
     flag_values=FLAGS,
 )
 OUT = flags.DEFINE_string(
     "out",
     None,
-    "the study's folder; create: without it runs/NAME; run and status can do "
-    "without, if --storage and --name are given",
+    "the study's folder; create, ablate: without it runs/NAME; run and status "
+    "can do without, if --storage and --name are given",
     flag_values=FLAGS,
 )
 STORAGE = flags.DEFINE_string(
@@ -64,14 +78,71 @@ STORAGE = flags.DEFINE_string(
 NAME = flags.DEFINE_string(
     "name",
     None,
-    "of the study in its storage; without it TABLE_WORKLOAD",
+    "of the study in its storage; without it TABLE_WORKLOAD, "
+    "recipes_EXPERIMENT or ablation_WORKLOAD",
     flag_values=FLAGS,
 )
 WORKERS = flags.DEFINE_integer(
     "workers",
     1,
-    "run: how many processes; 1 is this one",
+    "run, ablate: how many processes; 1 is this one",
     lower_bound=1,
+    flag_values=FLAGS,
+)
+PROTOCOL = flags.DEFINE_string(
+    "protocol",
+    None,
+    "create: the study.yaml of another study, to be run again; instead of all "
+    "flags below",
+    flag_values=FLAGS,
+)
+RECIPE = flags.DEFINE_list(
+    "recipe",
+    [],
+    "create: instead of a table's rows, recipes; `tf-largebatch recipes` lists "
+    "them",
+    flag_values=FLAGS,
+)
+CONFIG_FILE = flags.DEFINE_multi_string(
+    "config_file",
+    [],
+    "create, ablate: YAML file of settings for all recipes; may be repeated",
+    flag_values=FLAGS,
+)
+PARAMS_OVERRIDE = flags.DEFINE_string(
+    "params_override",
+    "",
+    "create, ablate: settings for all recipes that override all others: "
+    "a.b=c,a.d=e, or YAML, or a YAML file",
+    flag_values=FLAGS,
+)
+KEEP_CHECKPOINTS = flags.DEFINE_bool(
+    "keep_checkpoints",
+    False,
+    "create, ablate: leave the checkpoints of recipes' finished runs in "
+    "--out/runs; without it they are removed",
+    flag_values=FLAGS,
+)
+FROM = flags.DEFINE_string(
+    "from",
+    None,
+    "ablate: a recipe, or with --tuned a row, to begin with",
+    flag_values=FLAGS,
+)
+TO = flags.DEFINE_string(
+    "to", None, "ablate: the one to arrive at", flag_values=FLAGS
+)
+TUNED = flags.DEFINE_string(
+    "tuned",
+    None,
+    "ablate: folder of a finished study, which has the rows and their tuned "
+    "values",
+    flag_values=FLAGS,
+)
+LIST = flags.DEFINE_bool(
+    "list",
+    False,
+    "ablate: print in what the two differ, and run nothing",
     flag_values=FLAGS,
 )
 TABLE = flags.DEFINE_string(
@@ -97,7 +168,8 @@ SPACE = flags.DEFINE_string(
     "space",
     None,
     "create: YAML file with search spaces, as those in "
-    "official_configs/spaces; without it that of workload and table",
+    "official_configs/spaces; without it that of workload and table, or of "
+    "the recipe",
     flag_values=FLAGS,
 )
 TRIALS = flags.DEFINE_integer(
@@ -118,19 +190,23 @@ TUNING_SEEDS = flags.DEFINE_integer(
 SEEDS = flags.DEFINE_integer(
     "seeds",
     None,
-    "create: runs of every row at its best point",
+    "create, ablate: runs of every row at its best point; ablate: 5 without it",
     flag_values=FLAGS,
 )
 STEPS = flags.DEFINE_integer(
-    "steps", None, "create: length of a run", flag_values=FLAGS
+    "steps",
+    None,
+    "create: length of a run; recipes have trainer.train_steps",
+    flag_values=FLAGS,
 )
 SEED = flags.DEFINE_integer(
-    "seed", 0, "create: of the whole study", flag_values=FLAGS
+    "seed", 0, "create, ablate: of the whole study", flag_values=FLAGS
 )
 TARGET = flags.DEFINE_float(
     "target",
     None,
-    "create: the value of the metric that is a hit; without it the workload's",
+    "create, ablate: the value of the metric that is a hit; without it the "
+    "workload's, or the public one",
     flag_values=FLAGS,
 )
 PRUNER = flags.DEFINE_enum(
@@ -145,20 +221,35 @@ PRUNER = flags.DEFINE_enum(
 HEARTBEAT = flags.DEFINE_integer(
     "heartbeat",
     None,
-    "create: seconds between a worker's signs of life; when four are missing, "
-    "its run is taken over (default: 15)",
+    "create, ablate: seconds between a worker's signs of life; when four are "
+    "missing, its run is taken over (default: 15)",
     lower_bound=1,
     flag_values=FLAGS,
 )
 OF_ALL = ("action", "out", "storage", "name")
-OF_RUN = ("workers",)
+# What other flags are of, if not of create alone.
+OF_CREATE, OF_BOTH = ("create",), ("create", "ablate")
+OF = {
+    "workers": ("run", "ablate"),
+    **dict.fromkeys(("seeds", "seed", "target", "heartbeat"), OF_BOTH),
+    **dict.fromkeys(
+        ("config_file", "params_override", "keep_checkpoints"), OF_BOTH
+    ),
+    **dict.fromkeys(("from", "to", "tuned", "list"), ("ablate",)),
+}
+OF_RECIPES = ("config_file", "params_override", "keep_checkpoints")
+OF_TABLES = ("table", "workload", "rows", "steps", "pruner")
+ABLATION_SEEDS = 5
+# Of a protocol, what no study can do without.
+PARTS: tuple[str, ...] = ("format", "name", "workload", "table", "steps")
+PARTS += ("trials", "seeds", "seed")
 
 
 def main() -> int:
     """Does with a study what the flags say."""
     if ACTION.value is None:
         raise UserError(
-            "study needs an action: create, run, status or report; "
+            "study needs an action: create, run, status, report or ablate; "
             "see tf-largebatch study --help"
         )
     check_flags(ACTION.value)
@@ -168,21 +259,34 @@ def main() -> int:
 
 def check_flags(action: str) -> None:
     """Raises UserError for a flag that the action does not have."""
-    for name in FLAGS:
-        of = "run" if name in OF_RUN else "create"
-        if FLAGS[name].present and name not in OF_ALL and action != of:
+    for name in given():
+        of = OF.get(name, OF_CREATE)
+        if action not in of:
             raise UserError(
-                f"--{name} is a flag of study {of}, not of study {action}"
+                f"--{name} is a flag of study {' and '.join(of)}, not of study "
+                f"{action}"
             )
+
+
+def given() -> list[str]:
+    """Returns the flags that were given, but for those of all actions."""
+    return [
+        name for name in FLAGS if FLAGS[name].present and name not in OF_ALL
+    ]
+
+
+def refuse(names: Sequence[str], why: str) -> None:
+    """Raises UserError where one of some flags was given."""
+    for name in given():
+        if name in names:
+            raise UserError(f"--{name} {why}")
 
 
 def create() -> int:
     """Makes a study, or says that there is one."""
-    from tf_largebatch.study import folder as folders
-
-    study = plan()
-    folder = pathlib.Path(OUT.value or f"runs/{study['name']}")
-    ledger = folders.create(folder, study, address())
+    study = copied() if PROTOCOL.value else plan()
+    folder = folder_of(study)
+    ledger = made(folder, study)
     where = f"--out={folder}" + (" --storage=URL" if STORAGE.value else "")
     compare.say(
         f"{study['name']}: {ledger.total} runs of {study['steps']} steps, "
@@ -192,12 +296,76 @@ def create() -> int:
     return 0
 
 
+def folder_of(study: Mapping[str, Any]) -> pathlib.Path:
+    """Returns where a study that is created is to be."""
+    return pathlib.Path(OUT.value or f"runs/{study['name']}")
+
+
+def made(folder: pathlib.Path, study: Mapping[str, Any]) -> "Ledger":
+    """Returns a study's ledger; makes folder and ledger if there are none."""
+    from tf_largebatch.study import folder as folders
+
+    return folders.create(folder, study, address())
+
+
+def copied() -> dict[str, Any]:
+    """Returns the protocol of another study.
+
+    Raises:
+        UserError: the file has none, or other flags describe one.
+    """
+    from tf_largebatch import configs
+    from tf_largebatch.study import ledger
+
+    others = [name for name in given() if name != "protocol"]
+    refuse(others, "goes without --protocol, whose file says all")
+    path = pathlib.Path(PROTOCOL.value)
+    study = configs.read(path)
+    if "format" in study:
+        ledger.check_format(study, path)
+    for key in PARTS:
+        if key not in study:
+            raise UserError(
+                f"{path} has no {key!r}, which a study has; give the "
+                "study.yaml of a study's folder with --protocol"
+            )
+    return named(study)
+
+
 def plan() -> dict[str, Any]:
     """Returns the protocol that the flags describe."""
-    from tf_largebatch import configs
+    study = named(of_recipes() if RECIPE.value else of_table())
+    if TUNING_SEEDS.value > 1:
+        study["tuning_seeds"] = TUNING_SEEDS.value
+    if PRUNER.value != "none":
+        study["pruner"] = PRUNER.value
+    return with_options(study)
+
+
+def named(study: dict[str, Any]) -> dict[str, Any]:
+    """Returns a protocol with the name that was given, if one was."""
+    if NAME.value is not None:
+        study["name"] = checked_name(NAME.value)
+    return study
+
+
+def with_options(study: dict[str, Any]) -> dict[str, Any]:
+    """Returns a protocol with what create and ablate both may set."""
+    if TARGET.value is not None:
+        study["workload"]["target"] = checked_target(study)
+    if HEARTBEAT.value is not None:
+        study["heartbeat"] = HEARTBEAT.value
+    if KEEP_CHECKPOINTS.value:
+        study["keep_checkpoints"] = True
+    return study
+
+
+def of_table() -> dict[str, Any]:
+    """Returns the protocol of a table on a workload."""
     from tf_largebatch.study import protocol
 
-    study = protocol.create(
+    refuse(OF_RECIPES, "is for recipes; name them with --recipe")
+    return protocol.create(
         TABLE.value,
         WORKLOAD.value,
         trials=TRIALS.value,
@@ -205,19 +373,77 @@ def plan() -> dict[str, Any]:
         seed=SEED.value,
         steps=STEPS.value,
         only=ROWS.value,
-        space=configs.read(pathlib.Path(SPACE.value)) if SPACE.value else None,
+        space=space(),
     )
-    if NAME.value is not None:
-        study["name"] = checked_name(NAME.value)
-    if TARGET.value is not None:
-        study["workload"]["target"] = checked_target(study)
-    if TUNING_SEEDS.value > 1:
-        study["tuning_seeds"] = TUNING_SEEDS.value
-    if PRUNER.value != "none":
-        study["pruner"] = PRUNER.value
-    if HEARTBEAT.value is not None:
-        study["heartbeat"] = HEARTBEAT.value
-    return study
+
+
+def of_recipes() -> dict[str, Any]:
+    """Returns the protocol of a study of recipes."""
+    from tf_largebatch.study import runner
+
+    refuse(
+        ["steps"],
+        "is not for recipes; give --params_override=trainer.train_steps=N",
+    )
+    refuse(["pruner"], "is not for recipes, which are judged at their end")
+    refuse(OF_TABLES, "is not for recipes; give it or --recipe")
+    for flag in (TRIALS, SEEDS):
+        if flag.value is None:
+            raise UserError(f"recipes need --{flag.name}; give a number")
+    return runner.recipes().create(
+        RECIPE.value,
+        space(),
+        trials=TRIALS.value,
+        seeds=SEEDS.value,
+        seed=SEED.value,
+        target=TARGET.value,
+        config_files=CONFIG_FILE.value,
+        params_override=PARAMS_OVERRIDE.value,
+    )
+
+
+def space() -> dict[str, Any] | None:
+    """Returns the search spaces that were given, if any were."""
+    from tf_largebatch import configs
+
+    return configs.read(pathlib.Path(SPACE.value)) if SPACE.value else None
+
+
+def ablate() -> int:
+    """Goes from one recipe or row to another, or lists what is between."""
+    found = between()
+    if LIST.value:
+        print(found.listed())
+        return 0
+    seeds = ABLATION_SEEDS if SEEDS.value is None else SEEDS.value
+    study = found.study(seeds, SEED.value, TARGET.value)
+    study = with_options(named(study))
+    folder = folder_of(study)
+    return work(made(folder, study), folder)
+
+
+def between() -> "Ablation":
+    """Returns what is between the two that the flags name."""
+    from tf_largebatch.study import ablation
+
+    if not FROM.value or not TO.value:
+        raise UserError("study ablate needs --from and --to; give two names")
+    if TUNED.value:
+        refuse(
+            ("config_file", "params_override"),
+            "goes without --tuned, whose study has all settings",
+        )
+        folder = pathlib.Path(TUNED.value)
+        return ablation.between_rows(folder, FROM.value, TO.value)
+    for name in (FROM.value, TO.value):
+        if "/" not in name:
+            raise UserError(
+                f"{name!r} is no recipe; of a row, give the finished study's "
+                "folder with --tuned"
+            )
+    return ablation.between_recipes(
+        FROM.value, TO.value, CONFIG_FILE.value, PARAMS_OVERRIDE.value
+    )
 
 
 def checked_name(name: str) -> str:
@@ -251,7 +477,12 @@ def checked_target(study: Mapping[str, Any]) -> float:
 
 def run() -> int:
     """Works on a study until all its runs are finished."""
-    ledger, folder = found(), out()
+    return work(found(), out())
+
+
+def work(ledger: "Ledger", folder: pathlib.Path | None) -> int:
+    """Does all runs of a study that are left, and writes its report."""
+    ledger.folder = folder
     try:
         with compare.saved(ledger, folder):
             if WORKERS.value == 1:
@@ -277,7 +508,7 @@ def run_processes(ledger: "Ledger", folder: pathlib.Path | None) -> None:
     with (
         compare.progress(ledger) as bar,
         workers.started(
-            ledger.url, ledger.study["name"], WORKERS.value
+            ledger.url, ledger.study["name"], WORKERS.value, folder
         ) as processes,
     ):
         for _ in workers.watch(processes, compare.LOOK):
@@ -373,4 +604,10 @@ def address() -> "storage.URL | None":
     return storage.parse(STORAGE.value) if STORAGE.value else None
 
 
-ACTIONS = {"create": create, "run": run, "status": status, "report": report}
+ACTIONS = {
+    "create": create,
+    "run": run,
+    "status": status,
+    "report": report,
+    "ablate": ablate,
+}

@@ -23,6 +23,7 @@ with a ledger of its own on the same storage, claim and finish them:
 import functools
 import json
 import math
+import pathlib
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, TypeVar
@@ -252,10 +253,16 @@ class Ledger:
         url: of the storage.
         study: the protocol, which the storage has or will have.
 
+    Attributes:
+        folder: of the study on this machine, where runs may keep checkpoints;
+            None, as at first, means that they have no place to.
+
     Raises:
         UserError: the storage has a study of this name and another protocol,
             or cannot be used.
     """
+
+    folder: pathlib.Path | None = None
 
     def __init__(self, url: storages.URL, study: Study):
         self.url = url

@@ -292,10 +292,7 @@ def check_space(
     """Raises UserError for a space that is none, or not of this optimizer."""
     axes = spaces.parse(space, f"the space of {where}")
     name = optimizer["class"]
-    # HeavyBall is in heavy_ball.
-    module = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
-    found = importlib.import_module(f"tf_largebatch.optimizers.{module}")
-    known = {*resolved, *inspect.signature(getattr(found, name)).parameters}
+    known = {*resolved, *optimizer_arguments(name)}
     for axis in axes:
         if axis.name not in known:
             raise UserError(
@@ -304,6 +301,40 @@ def check_space(
             )
     if "learning_rate" not in {*space, *optimizer}:
         raise UserError(f"the space of {where} lacks learning_rate; add it")
+
+
+def optimizer_arguments(name: str) -> dict[str, Any]:
+    """Returns the arguments of an optimizer and their defaults.
+
+    >>> optimizer_arguments("HeavyBall")["momentum"]
+    0.9
+    """
+    # HeavyBall is in heavy_ball.
+    module = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    found = importlib.import_module(f"tf_largebatch.optimizers.{module}")
+    signature = inspect.signature(getattr(found, name))
+    return {
+        name: parameter.default
+        for name, parameter in signature.parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    }
+
+
+def bias_bn_optimizer(name: str, options: Mapping[str, Any]) -> str:
+    """Returns what updates the biases and norms, in words.
+
+    Args:
+        name: of the optimizer's class.
+        options: its arguments.
+
+    >>> bias_bn_optimizer("LARS", {})
+    'Momentum'
+    >>> bias_bn_optimizer("LARS", {"exclude_from_layer_adaptation": []})
+    'LARS'
+    """
+    if not options.get("exclude_from_layer_adaptation", True):
+        return name
+    return {"LARS": "Momentum", "LAMB": "Adam"}.get(name, name)
 
 
 def check_fixed(row: Mapping[str, Any], where: str) -> None:
@@ -447,7 +478,7 @@ def best_point(
 
     Of a point that was tried with several seeds the median counts. A tie goes
     to the lower validation loss, then to the earlier point. A point with a
-    run that was stopped early is not chosen.
+    run that was stopped early is not chosen. None is worse than any value.
 
     Args:
         protocol: of the study.
@@ -466,7 +497,12 @@ def best_point(
             else line["validation_loss"]
             for line in point
         ]
-        values = [sign * line["validation"] for line in point]
+        values = [
+            -math.inf
+            if line["validation"] is None
+            else sign * line["validation"]
+            for line in point
+        ]
         return (statistics.median(values), -statistics.median(losses), -number)
 
     whole = [

@@ -1,9 +1,13 @@
 """What one worker does: claims runs, trains, and writes what it measured."""
 
 import contextlib
+import importlib
+import pathlib
+import shutil
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 from tf_largebatch.errors import UserError
@@ -12,6 +16,8 @@ from tf_largebatch.study.protocol import Run
 
 # Seconds until a worker that can do nothing looks again.
 WAIT = 1.0
+# Of a protocol: whether checkpoints of finished runs stay.
+KEEP = "keep_checkpoints"
 
 
 # What a run is asked with every step that is measured on the way and the
@@ -21,23 +27,71 @@ IsHopeless = Callable[[int, float], bool]
 Train = Callable[[Mapping[str, Any], Run, IsHopeless], Line]
 
 
-def training(study: Mapping[str, Any]) -> Train:
-    """Returns what trains a study's workload, on TensorFlow."""
+def training(
+    study: Mapping[str, Any], folder: pathlib.Path | None = None
+) -> Train:
+    """Returns what trains a study's workload, on TensorFlow.
+
+    Args:
+        study: its protocol.
+        folder: of the study, for checkpoints; None means that there is none.
+
+    Raises:
+        UserError: a package that it needs is not installed.
+    """
+    if "experiment" in study["workload"]:
+        return recipes().Trainer(study, folder).run
     from tf_largebatch.study.training import Trainer
 
     return Trainer(study).run
 
 
+def recipes() -> ModuleType:
+    """Returns the module for studies of recipes, which needs an extra.
+
+    Raises:
+        UserError: a package is not installed.
+    """
+    try:
+        return importlib.import_module("tf_largebatch.study.recipes")
+    except ModuleNotFoundError as error:
+        raise UserError(
+            "recipes need a package that is not installed "
+            f"({error.name}); pip install 'tf-largebatch[garden,study]'"
+        ) from error
+
+
+def place(folder: pathlib.Path, run: Run) -> pathlib.Path:
+    """Returns where a run of a study may keep its checkpoints.
+
+    Args:
+        folder: of the study.
+        run: of the study.
+    """
+    return folder / "runs" / run.row / f"{run.kind}-{run.index}"
+
+
+def clear(folder: pathlib.Path, run: Run) -> None:
+    """Removes a run's checkpoints, and the folders that then are empty."""
+    found = place(folder, run)
+    shutil.rmtree(found, ignore_errors=True)
+    for parent in found.relative_to(folder).parents[:-1]:
+        # Other runs of the row may have theirs there.
+        with contextlib.suppress(OSError):
+            (folder / parent).rmdir()
+
+
 def execute(
     ledger: Ledger,
-    prepare: Callable[[Mapping[str, Any]], Train] = training,
+    prepare: Callable[[Mapping[str, Any]], Train] | None = None,
     wait: float = WAIT,
 ) -> Generator[Run | Line | None, None, None]:
     """Does runs until all of the study's are finished, here or elsewhere.
 
     Args:
         ledger: of the study.
-        prepare: returns what trains, given the protocol.
+        prepare: returns what trains, given the protocol; None means
+            :func:`training`.
         wait: seconds until it looks again where it can do nothing.
 
     Yields:
@@ -49,7 +103,11 @@ def execute(
     """
     if ledger.is_finished():
         return
-    train = prepare(ledger.study)
+    train = (
+        prepare(ledger.study)
+        if prepare
+        else training(ledger.study, ledger.folder)
+    )
     while not ledger.is_finished():
         claim = ledger.claim()
         if claim is not None:
@@ -57,6 +115,8 @@ def execute(
                 yield claim.run
                 line = measure(ledger, claim, train)
                 written = ledger.finish(claim, line)
+            if written and ledger.folder and not ledger.study.get(KEEP):
+                clear(ledger.folder, claim.run)
             yield line if written else None
         elif not ledger.rescue():
             time.sleep(wait)

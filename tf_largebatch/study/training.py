@@ -21,6 +21,7 @@ import tensorflow as tf
 import tf_largebatch.keras
 import tf_largebatch.tf_keras
 from tf_largebatch import workloads
+from tf_largebatch.errors import UserError
 from tf_largebatch.study import protocol, settings
 from tf_largebatch.study.protocol import Run
 
@@ -59,11 +60,25 @@ class Trainer:
 
     Args:
         study: its protocol.
+        workload: what is learnt; None means the workload that the study
+            names.
+
+    Raises:
+        UserError: there is no such workload here.
     """
 
-    def __init__(self, study: Mapping[str, Any]):
+    def __init__(
+        self,
+        study: Mapping[str, Any],
+        workload: workloads.Workload | None = None,
+    ):
         self.steps: int = study["steps"]
-        self.workload = workloads.load(study["workload"])
+        if workload is None and study["workload"].get("python"):
+            raise UserError(
+                "the study is of a model that Python alone knows; go on with "
+                "the same call of tf_largebatch.study.compare"
+            )
+        self.workload = workload or workloads.load(study["workload"])
         self.model = self.workload.build_model(
             0, self.workload.config["settings"]
         )
@@ -90,7 +105,7 @@ class Trainer:
         """
         started = time.perf_counter()
         numbers = {**row["settings"], **run.hyperparameters}
-        self.model.set_weights(self.workload.initial_weights(run.seed, numbers))
+        self.workload.start(self.model, run.seed, numbers)
         curve = self.learn(self.program(row, run), run, numbers, is_hopeless)
         return {
             "row": run.row,
@@ -135,7 +150,7 @@ class Trainer:
             curve.append(point)
             if point["loss"] is None or point["step"] == self.steps:
                 break
-            if is_hopeless(point["step"], point["validation"]):
+            if is_hopeless(point["step"], number(point["validation"])):
                 break
         return curve
 
@@ -145,9 +160,9 @@ class Trainer:
         return {
             "step": step,
             "loss": finite_or_none(loss),
-            "validation": validation,
+            "validation": finite_or_none(validation),
             "validation_loss": finite_or_none(validation_loss),
-            "test": self.evaluate("test")[0],
+            "test": finite_or_none(self.evaluate("test")[0]),
         }
 
     def result(self, curve: list[dict[str, Any]]) -> dict[str, Any]:
@@ -156,13 +171,13 @@ class Trainer:
         reached = [
             point["step"]
             for point in curve
-            if protocol.hits(self.workload.config, point["test"])
+            if protocol.hits(self.workload.config, number(point["test"]))
         ]
         return {
             "validation": last["validation"],
             "validation_loss": last["validation_loss"],
             "test": last["test"],
-            "train": self.evaluate("train")[0],
+            "train": finite_or_none(self.evaluate("train")[0]),
             "steps": last["step"],
             "diverged": last["loss"] is None,
             "steps_to_target": min(reached, default=None),
@@ -256,3 +271,8 @@ class Program:
 def finite_or_none(value: float) -> float | None:
     """Returns a number that JSON has: None for NaN and infinity."""
     return value if math.isfinite(value) else None
+
+
+def number(value: float | None) -> float:
+    """Returns a number that JSON had, NaN for None."""
+    return math.nan if value is None else value

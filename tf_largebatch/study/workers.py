@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import pathlib
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,14 +12,17 @@ from typing import Any
 
 import optuna
 
-from tf_largebatch.errors import UserError
+from tf_largebatch.errors import RunError, UserError
 from tf_largebatch.study import runner, storage
 from tf_largebatch.study.ledger import Ledger
 
 
 @contextlib.contextmanager
 def started(
-    url: storage.URL, name: str, count: int
+    url: storage.URL,
+    name: str,
+    count: int,
+    folder: pathlib.Path | None = None,
 ) -> Iterator[Sequence[BaseProcess]]:
     """Runs workers, and stops those that are left at the end.
 
@@ -27,10 +31,12 @@ def started(
             users of the machine, as it may have a password.
         name: of the study.
         count: how many workers.
+        folder: of the study, for checkpoints; None means that there is none.
     """
     context = multiprocessing.get_context("spawn")
     processes = [
-        context.Process(target=work, args=(url, name)) for _ in range(count)
+        context.Process(target=work, args=(url, name, folder))
+        for _ in range(count)
     ]
     # Ctrl-C in a terminal is for this process, which then stops the others.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -59,19 +65,22 @@ def watch(processes: Sequence[BaseProcess], seconds: float) -> Iterator[None]:
         yield
 
 
-def work(url: storage.URL, name: str) -> None:
-    """Is one worker, in a process of its own."""
+def work(
+    url: storage.URL, name: str, folder: pathlib.Path | None = None
+) -> None:
+    """Is one worker, in a process of its own; see :func:`started`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     signal.signal(signal.SIGTERM, stop)
     try:
         ledger = Ledger.open(url, name)
+        ledger.folder = folder
         with contextlib.closing(runner.execute(ledger)) as events:
             for _ in events:
                 pass
         ledger.close()
-    except UserError as error:
+    except (UserError, RunError) as error:
         print(f"a worker stops: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(2 if isinstance(error, UserError) else 1) from None
 
 
 def stop(number: int, frame: Any) -> None:

@@ -83,6 +83,10 @@ class Workload(abc.ABC):
         """Returns the variables that the loss reaches."""
         return model.trainable_variables
 
+    def start(self, model: Any, seed: int, settings: Settings) -> None:
+        """Puts a model where a run begins; see `build_model`."""
+        model.set_weights(self.initial_weights(seed, settings))
+
     def initial_weights(
         self, seed: int, settings: Settings
     ) -> list[np.ndarray]:
