@@ -51,7 +51,7 @@ def test_version(capsys):
 
 MISTAKES = [
     (["compar"], "no command 'compar'; did you mean compare?"),
-    (["shoe"], "no command 'shoe'; choose one of compare"),
+    (["shoe"], "no command 'shoe'; choose one of bench, compare"),
     (["compare", "--trails=3"], "'trails'. Did you mean: trials"),
     (["compare", "--trials=many"], "--trials=many"),
     (["compare", "--out"], "Missing value for flag --out"),

@@ -245,11 +245,7 @@ def line(
         )
     reached = [p["step"] for p in curve if p["test"] >= 0.97]
     return {
-        "row": run.row,
-        "kind": run.kind,
-        "index": run.index,
-        "seed": run.seed,
-        "hyperparameters": dict(run.hyperparameters),
+        **dataclasses.asdict(run),
         "validation": curve[-1]["validation"],
         "validation_loss": 0.2,
         "test": curve[-1]["test"],

@@ -5,6 +5,7 @@ As a script it is one worker in a process of its own:
 begins, and with HANG it never ends its first run.
 """
 
+import dataclasses
 import pathlib
 import sys
 import threading
@@ -39,11 +40,7 @@ class FakeTrainer:
             if step < self.steps and is_hopeless(step, value * step):
                 break
         return {
-            "row": run.row,
-            "kind": run.kind,
-            "index": run.index,
-            "seed": run.seed,
-            "hyperparameters": dict(run.hyperparameters),
+            **dataclasses.asdict(run),
             "validation": value,
             "validation_loss": rate,
             "test": value / 2,

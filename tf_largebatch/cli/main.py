@@ -20,6 +20,7 @@ from tf_largebatch.errors import DivergenceError, RunError, UserError, hint
 
 PROGRAM = "tf-largebatch"
 COMMANDS = {
+    "bench": "measures this package against plain Keras, on this machine",
     "compare": "a table of the paper in small, on real data, on this machine",
     "data": "checks ImageNet's files, or makes a small set like them",
     "evaluate": "evaluates a SavedModel that export wrote",

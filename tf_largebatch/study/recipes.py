@@ -538,11 +538,7 @@ class Trainer:
         diverged = final is None
         curve = self.curve(config, evaluated, learnt, diverged)
         return {
-            "row": run.row,
-            "kind": run.kind,
-            "index": run.index,
-            "seed": run.seed,
-            "hyperparameters": dict(run.hyperparameters),
+            **dataclasses.asdict(run),
             **self.result(curve, learnt, diverged),
             "seconds": round(time.perf_counter() - started, 3),
             "curve": curve,

@@ -108,11 +108,7 @@ class Trainer:
         self.workload.start(self.model, run.seed, numbers)
         curve = self.learn(self.program(row, run), run, numbers, is_hopeless)
         return {
-            "row": run.row,
-            "kind": run.kind,
-            "index": run.index,
-            "seed": run.seed,
-            "hyperparameters": dict(run.hyperparameters),
+            **dataclasses.asdict(run),
             **self.result(curve),
             "seconds": round(time.perf_counter() - started, 3),
             "curve": curve,
