@@ -4,7 +4,6 @@ import pathlib
 import re
 import shlex
 
-import pytest
 import yaml
 
 from tf_largebatch import rules
@@ -14,9 +13,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("kind", ["python"])
-def test_its_python_runs(kind):
-    blocks = re.findall(rf"```{kind}\n(.*?)```", README, re.DOTALL)
+def test_its_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(blocks) >= 3
     namespace: dict = {}
     for block in blocks:

@@ -1,0 +1,357 @@
+"""A user's model: trained, measured and put back as Keras does each."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_largebatch import keras as largebatch
+from tf_largebatch.errors import UserError
+from tf_largebatch.study import protocol
+from tf_largebatch.study.training import Trainer
+from tf_largebatch.workloads import keras_model
+
+STEPS, BATCH = 12, 16
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(60, 6)).astype("float32")
+Y = (X @ RANDOM.normal(size=(6, 3))).argmax(1)
+SPLITS = {
+    "train": (X[:40], Y[:40]),
+    "validation": (X[40:50], Y[40:50]),
+    "test": (X[50:], Y[50:]),
+}
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+UNREDUCED = keras.losses.SparseCategoricalCrossentropy(reduction=None)
+
+
+def build(dropout=0.3, classes=3, strength=0.05):
+    """All that a run must put back: moving statistics, random numbers."""
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(
+                8, kernel_regularizer=keras.regularizers.L2(strength)
+            ),
+            keras.layers.BatchNormalization(momentum=0.5),
+            keras.layers.ReLU(),
+            keras.layers.Dropout(dropout),
+            keras.layers.Dense(classes),
+        ]
+    )
+
+
+def task(
+    build=build,
+    splits=SPLITS,
+    loss=LOSS,
+    metric="accuracy",
+    name="accuracy",
+    direction="max",
+):
+    config = {
+        "name": "mine",
+        "python": True,
+        "batch": BATCH,
+        "evaluations": STEPS,
+        "metric": {"name": name, "direction": direction},
+        "target": 0.5,
+        "settings": {},
+    }
+    return keras_model.Task(config, build, splits, loss, metric)
+
+
+def row(name="nesterov", rate=0.1, **optimizer):
+    """A row as a study has it, with nothing to tune."""
+    wanted = {"class": "Nesterov", "learning_rate": rate, **optimizer}
+    words = {"weights_optimizer": "", "bias_bn_optimizer": "", "fixed": True}
+    return protocol.resolve_row(
+        {"name": name, "optimizer": wanted, **words}, {}, {}, {}
+    )
+
+
+def run_of(row, seed=7):
+    numbers = protocol.fixed_hyperparameters(row)
+    return protocol.Run(row["name"], "seed", 0, seed, numbers)
+
+
+def train(trainer, row, seed=7):
+    """Does a run; returns its line without what the clock says."""
+    return {**trainer.run(row, run_of(row, seed)), "seconds": 0}
+
+
+@pytest.fixture(scope="module")
+def trainer():
+    workload = task()
+    return Trainer({"steps": STEPS, "workload": workload.config}, workload)
+
+
+@pytest.fixture(scope="module")
+def line(trainer):
+    return train(trainer, row(weight_decay=0.01))
+
+
+def values(model):
+    return [variable.numpy() for variable in model.variables]
+
+
+def test_a_run_does_what_keras_does_batch_by_batch(trainer):
+    """With dropout, moving statistics and the L2 of the model's own."""
+    found = train(trainer, row(momentum=0.8, weight_decay=0.01))
+    keras.utils.set_random_seed(7)
+    model = build()
+    optimizer = largebatch.Nesterov(
+        largebatch.Cosine(0.1, STEPS), momentum=0.8, weight_decay=0.01
+    )
+    model.compile(optimizer, loss=LOSS)
+    x, y = SPLITS["train"]
+    losses = [
+        model.train_on_batch(x[batch], y[batch])
+        for batch in trainer.workload.order(7, STEPS)
+    ]
+    curve = [point["loss"] for point in found["curve"]]
+    np.testing.assert_allclose(curve, losses, rtol=1e-5)
+    assert len(model.variables) == 9  # Moving statistics and random numbers.
+    for one, other in zip(values(trainer.model), values(model)):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    predicted = model.predict(SPLITS["test"][0], verbose=0).argmax(1)
+    assert found["test"] == np.mean(predicted == SPLITS["test"][1])
+
+
+def test_a_run_is_the_same_whatever_was_run_before(trainer, line):
+    ours = row(weight_decay=0.01)
+    states = []
+    for other in (row(rate=3.0), row("adam", 0.1, **{"class": "Adam"})):
+        train(trainer, other, seed=8)
+        assert train(trainer, ours) == line
+        states.append(values(trainer.model))
+    for one, other in zip(*states):
+        np.testing.assert_array_equal(one, other)
+    assert train(trainer, ours, seed=8) != {**line, "seed": 8}
+
+
+def test_a_kind_of_optimizer_is_traced_once(trainer, line):
+    rows = [
+        row("one", momentum=0.5, weight_decay=0.0),
+        row("two", momentum=0.7, weight_decay=0.1),
+    ]
+    for number, each in enumerate(rows):
+        train(trainer, each, seed=number)
+    programs = [trainer.program(each, run_of(each)) for each in rows]
+    assert programs[0] is programs[1]
+    assert programs[0].train.experimental_get_tracing_count() == 1
+    assert programs[0].step.experimental_get_tracing_count() == 1
+    assert trainer.measure.experimental_get_tracing_count() <= 3  # A split.
+
+
+@pytest.mark.parametrize("part", [1, 7, 1000])
+def test_a_split_is_measured_part_by_part(part, trainer, line, monkeypatch):
+    monkeypatch.setattr(keras_model, "MEASURED", part)
+    monkeypatch.setattr(trainer.workload, "batch", part)
+    x, y = SPLITS["train"]
+    examples = tf.constant(x), tf.constant(y)
+    accuracy, loss = tf.function(trainer.workload.measure)(
+        trainer.model, examples
+    )
+    model = build()
+    model.set_weights(trainer.model.get_weights())
+    model.compile(loss=LOSS, metrics=["accuracy"])
+    expected = model.evaluate(x, y, verbose=0)
+    np.testing.assert_allclose([loss, accuracy], expected, rtol=1e-5)
+
+
+def test_a_share_is_exactly_what_a_target_of_it_is():
+    """In float32, nine of ten are fewer than 0.9."""
+    targets = tf.constant([0] * 9 + [1])
+    outputs = tf.one_hot([0] * 10, 3)
+    metric = keras_model.metric_of("accuracy", targets, outputs)
+    metric.update_state(targets, outputs)
+    assert float(metric.result()) == 0.9
+
+
+SCORES = np.array([[0.1], [0.9], [0.8], [0.3]], "float32")
+BINARY = np.array([0, 1, 0, 0])
+LOGITS = np.eye(3, dtype="float32")[[0, 1, 2, 2]]
+CLASSES = np.array([0, 1, 1, 2])
+
+
+@pytest.mark.parametrize(
+    "targets, outputs",
+    [
+        (BINARY, SCORES),
+        (BINARY[:, None], SCORES),
+        (CLASSES, LOGITS),
+        (CLASSES[:, None], LOGITS),
+        (np.eye(3)[CLASSES], LOGITS),
+    ],
+)
+def test_accuracy_is_that_of_the_targets_kind(targets, outputs):
+    targets, outputs = tf.constant(targets), tf.constant(outputs)
+    metric = keras_model.metric_of("accuracy", targets, outputs)
+    metric.update_state(targets, outputs)
+    assert float(metric.result()) == 0.75
+
+
+def absolute(targets, outputs):
+    return tf.abs(tf.cast(targets, tf.float32) - outputs[:, 0])
+
+
+@pytest.mark.parametrize(
+    "metric, expected",
+    [
+        ("mae", (0.1 + 0.1 + 0.8 + 0.3) / 4),
+        (absolute, (0.1 + 0.1 + 0.8 + 0.3) / 4),
+        ("AUC", 1.0),
+        (keras.metrics.BinaryAccuracy(threshold=0.85), 1.0),
+    ],
+)
+def test_a_metric_is_a_name_a_function_or_an_object(metric, expected):
+    found = keras_model.metric_of(metric, BINARY, tf.constant(SCORES))
+    found.update_state(BINARY, SCORES)
+    assert float(found.result()) == pytest.approx(expected, rel=1e-6)
+
+
+def no_number(targets, outputs):
+    return tf.cast(targets, tf.float32) * np.nan
+
+
+def test_a_run_that_diverges_has_no_number_where_there_is_none():
+    """Like the loss's, a metric's NaN is null: JSON has no other word."""
+    splits = {key: (x, y.astype("float32")) for key, (x, y) in SPLITS.items()}
+    model = {"build": lambda: build(classes=1), "splits": splits, "loss": "mse"}
+    for metric, rate, diverged in ("mse", 1e30, True), (no_number, 0.1, False):
+        workload = task(**model, metric=metric, name="mse", direction="min")
+        study = {"steps": STEPS, "workload": workload.config}
+        found = train(Trainer(study, workload), row(rate=rate))
+        json.dumps(found, allow_nan=False)
+        assert found["diverged"] == diverged
+        for key in ("validation", "test", "train", "steps_to_target"):
+            assert found[key] is None
+
+
+def plain():
+    return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
+
+
+def two_inputs():
+    one, other = keras.Input((6,), name="one"), keras.Input((2,), name="other")
+    hidden = keras.layers.Concatenate()([one, other])
+    return keras.Model(
+        {"one": one, "other": other}, keras.layers.Dense(3)(hidden)
+    )
+
+
+def test_inputs_may_have_any_structure():
+    splits = {
+        name: ({"one": x, "other": x[:, :2]}, y)
+        for name, (x, y) in SPLITS.items()
+    }
+    workload = task(two_inputs, splits)
+    trainer = Trainer({"steps": STEPS, "workload": workload.config}, workload)
+    curve = train(trainer, row())["curve"]
+    assert curve[-1]["loss"] < 0.8 * curve[0]["loss"]
+
+
+def test_what_is_said_of_model_and_data_tells_them_from_others():
+    config = task().config
+    assert config["splits"] == {"train": 40, "validation": 10, "test": 10}
+    assert config["description"].endswith("of 115 parameters")
+    assert config == task().config
+
+    swapped = {**SPLITS, "test": (X[50:][::-1], Y[50:])}
+    assert task(splits=swapped).config["data"] != config["data"]
+    for other in (
+        {"build": lambda: build(dropout=0.2)},
+        {"build": lambda: build(strength=0.1)},
+        {"loss": "mse"},
+    ):
+        if other.get("loss"):
+            other["build"] = lambda: build(classes=1)
+        found = task(**other).config["untrained_loss"]
+        assert found != config["untrained_loss"]
+
+
+def changing():
+    counts.append(1)
+    return build(classes=3 + len(counts) // 2)
+
+
+counts: list[int] = []
+
+
+def test_a_model_that_changes_is_refused():
+    workload = task(changing)
+    with pytest.raises(UserError, match="always return the same model"):
+        workload.start(workload.build_model(0, {}), 1, {})
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        ({"build": lambda: None}, "a keras.Model. Received: NoneType"),
+        ({"build": two_inputs}, "the model does not take the inputs. Received"),
+        ({"loss": "mean_sqared"}, "mean_sqared"),
+        ({"loss": UNREDUCED}, "the loss does not fit"),
+        (
+            {"loss": UNREDUCED, "build": plain},
+            "Received: a loss of shape",
+        ),
+        ({"loss": 3}, "loss"),
+        (
+            {"metric": "acuracy"},
+            "the metric does not fit.* Received: .*acuracy",
+        ),
+        ({"metric": lambda y, z: 0.5}, "not a value an example"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(more, words):
+    with pytest.raises(UserError, match=words) as error:
+        task(**more)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (X, "a pair of inputs and targets. Received: array"),
+        ((X, Y, Y), "a pair of inputs and targets"),
+        ((X, Y[:-1]), "as many inputs as targets, and some. Received: 60, 59"),
+        ((X[:0], Y[:0]), "Received: 0, 0 examples"),
+        ((X, [0, 1, 1]), "Received: .* of 2, 0, 0, 0 dimensions"),
+        ((X, None), "Received: float32, object"),
+    ],
+)
+def test_data_of_another_form_is_refused(data, words):
+    with pytest.raises(UserError, match=words):
+        keras_model.checked(data, "test_data")
+
+
+def test_data_has_keras_precision_at_most():
+    inputs, targets = keras_model.checked((X.astype("float64"), Y), "x")
+    assert (inputs.dtype, targets.dtype) == ("float32", "int64")
+
+
+def test_splits_must_be_alike():
+    keras_model.check_alike((X, Y), (X[:3], Y[:3]), "test_data")
+    for other in ((X[:, :5], Y), (X, Y.astype("float32"))):
+        with pytest.raises(UserError, match="`test_data` must have examples"):
+            keras_model.check_alike((X, Y), other, "test_data")
+
+
+def test_every_example_is_held_out_or_not_and_always_the_same():
+    data = (X, np.arange(60))
+    rest, part = keras_model.hold_out(data, 0.25)
+    again = keras_model.hold_out(data, 0.25)[1]
+    np.testing.assert_array_equal(part[1], again[1])
+    assert len(part[1]) == 15 and len(part[0]) == 15
+    assert sorted([*rest[1], *part[1]]) == list(range(60))
+    assert (np.diff(part[1]) > 1).any()  # Not just the last ones.
+    for x, indices in (rest, part):
+        np.testing.assert_array_equal(x, X[indices])
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.2, 0.001, 0.999])
+def test_a_part_that_leaves_nothing_is_refused(fraction):
+    with pytest.raises(UserError, match=f"Received: {fraction}$"):
+        keras_model.hold_out((X, Y), fraction)

@@ -1,0 +1,355 @@
+"""A workload that is a user's own Keras 3 model and arrays."""
+
+import contextlib
+import hashlib
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_largebatch import workloads
+from tf_largebatch.errors import UserError
+
+Data = tuple[Any, Any]
+# Inputs and targets that are looked at before anything is trained.
+FEW = 3
+# A model is measured on so many examples at a time, or on a batch if larger.
+MEASURED = 256
+
+
+class Task(workloads.Workload):
+    """Learns what a user's model, loss and arrays say.
+
+    The training loss is that of ``keras.Model.fit``: the given one and the
+    model's own, such as regularisers'. A run begins with all that a model
+    built after ``keras.utils.set_random_seed`` has: its weights, moving
+    statistics and the states of its layers' random numbers.
+
+    Args:
+        config: ``name``, ``batch``, ``evaluations``, ``metric`` with ``name``
+            and ``direction``, and ``target``. What can be said of model and
+            data is added to the workload's ``config``.
+        build: returns a new model.
+        splits: inputs and targets of ``train``, ``validation`` and ``test``.
+        loss: as ``keras.Model.compile`` takes it.
+        metric: see :func:`metric_of`.
+
+    Raises:
+        UserError: model, loss, metric and data do not go together.
+    """
+
+    family = "keras"
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        build: Callable[[], keras.Model],
+        splits: Mapping[str, Data],
+        loss: Any,
+        metric: Any,
+    ):
+        self._splits, self._build, self._loss = splits, build, loss
+        self.form: list[tuple] | None = None
+        self.states: dict[int, list[np.ndarray]] = {}
+        super().__init__(config)
+        model = self.build_model(0, {})
+        self.metric = self.try_out(model, metric)
+        self.config = {**config, **self.facts(model)}
+        self._splits = {}  # TensorFlow has them now.
+
+    def data(self) -> dict[str, Data]:
+        """Returns the splits that were given."""
+        return dict(self._splits)
+
+    def build_model(
+        self, seed: int, settings: workloads.Settings
+    ) -> keras.Model:
+        """Returns a new model, built and compiled with the loss.
+
+        Raises:
+            UserError: it is no Keras model, not like the first one, or does
+                not take the inputs.
+        """
+        del settings
+        keras.utils.set_random_seed(seed)
+        model = self._build()
+        if not isinstance(model, keras.Model):
+            raise UserError(
+                "`build_model` must return a keras.Model. "
+                f"Received: {type(model).__name__}"
+            )
+        inputs, _ = first(self.splits["train"], FEW)
+        with complaints("the model does not take the inputs"):
+            model(inputs, training=False)
+        form = [(tuple(x.shape), x.dtype) for x in model.variables]
+        if self.form not in (None, form):
+            raise UserError(
+                "`build_model` must always return the same model. Received: "
+                "models whose variables differ in number, shape or type"
+            )
+        self.form = form
+        with complaints("Keras does not take the loss"):
+            model.compile(loss=self._loss)
+        return model
+
+    def start(
+        self, model: keras.Model, seed: int, settings: workloads.Settings
+    ) -> None:
+        """Gives a model all that a new one has, random numbers included."""
+        if seed not in self.states:
+            new = self.build_model(seed, settings)
+            self.states[seed] = [x.numpy() for x in new.variables]
+        for variable, value in zip(model.variables, self.states[seed]):
+            variable.assign(value)
+
+    def loss(
+        self,
+        model: keras.Model,
+        examples: Any,
+        settings: workloads.Settings,
+    ) -> tf.Tensor:
+        """Returns the loss of a batch as ``keras.Model.fit`` has it."""
+        del settings
+        return batch_loss(model, examples, training=True)[0]
+
+    def measure(
+        self, model: keras.Model, examples: Any
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the metric and the mean loss, part by part."""
+        count = length(examples)
+        size = max(MEASURED, self.batch)
+        self.metric.reset_state()
+
+        def measure(start: tf.Tensor, total: tf.Tensor) -> tuple:
+            part = tf.nest.map_structure(
+                lambda x: x[start : start + size], examples
+            )
+            loss, outputs = batch_loss(model, part, training=False)
+            self.metric.update_state(part[1], outputs)
+            here = tf.minimum(size, count - start)
+            return start + size, total + loss * tf.cast(here, loss.dtype)
+
+        _, total = tf.while_loop(
+            lambda start, _: start < count,
+            measure,
+            (tf.constant(0), tf.constant(0.0)),
+        )
+        return tf.cast(self.metric.result(), tf.float64), total / count
+
+    def try_out(self, model: keras.Model, metric: Any) -> keras.metrics.Metric:
+        """Returns the metric, tried on a few examples like the loss.
+
+        Raises:
+            UserError: loss or metric does not fit the model's outputs.
+        """
+        examples = first(self.splits["train"], FEW)
+        inputs, targets = examples
+        with complaints("the loss does not fit model and targets"):
+            loss, outputs = batch_loss(model, examples, training=False)
+        if loss.shape != ():
+            raise UserError(
+                "`loss` must have a mean over the batch. Received: a loss of "
+                f"shape {tuple(loss.shape)}"
+            )
+        with complaints("the metric does not fit model and targets"):
+            found = metric_of(metric, targets, outputs)
+            found.update_state(targets, outputs)
+        return found
+
+    def facts(self, model: keras.Model) -> dict[str, Any]:
+        """Returns what a study's protocol says of model and data.
+
+        A study that goes on checks it. The loss of a new model in training
+        differs for almost any other model or loss.
+        """
+        batch = first(self.splits["train"], self.batch)
+        loss, _ = batch_loss(model, batch, training=True)
+        return {
+            "packages": ["keras"],
+            # Not its name, which Keras may have numbered.
+            "description": (
+                f"a {type(model).__name__} model of {model.count_params():,} "
+                "parameters"
+            ),
+            "splits": {name: length(x) for name, x in self.splits.items()},
+            "data": digest(self._splits),
+            "untrained_loss": float(f"{float(loss):.4g}"),
+        }
+
+
+def batch_loss(
+    model: keras.Model, examples: Any, training: bool
+) -> tuple[tf.Tensor, Any]:
+    """Returns the mean loss of a batch, and the model's outputs."""
+    inputs, targets = examples
+    outputs = model(inputs, training=training)
+    loss = model.compute_loss(inputs, targets, outputs, training=training)
+    return tf.cast(loss, tf.float32), outputs
+
+
+def metric_of(metric: Any, targets: Any, outputs: Any) -> keras.metrics.Metric:
+    """Returns a metric that can be updated.
+
+    Args:
+        metric: the name of one of Keras's, ``accuracy`` being that of the
+            kind of targets; a function of targets and outputs that returns
+            a value an example; or an object, which is taken as it is.
+        targets: of some examples.
+        outputs: the model's for them.
+
+    Raises:
+        ValueError: there is no such metric, or the function has not a value
+            an example.
+    """
+    if metric == "accuracy":
+        metric = accuracy(targets, outputs)
+    found = keras.metrics.get(metric)
+    if isinstance(found, keras.metrics.Metric):
+        return found
+    values = tf.convert_to_tensor(found(targets, outputs))
+    if values.shape[:1] != length(targets):
+        raise ValueError(
+            f"it has the shape {tuple(values.shape)} for {length(targets)} "
+            "examples, not a value an example"
+        )
+    # In float32, 0.9 is less than a target of 0.9.
+    return keras.metrics.MeanMetricWrapper(found, dtype="float64")
+
+
+def accuracy(targets: tf.Tensor, outputs: tf.Tensor) -> Callable:
+    """Returns the accuracy that Keras takes for such targets and outputs."""
+    if outputs.shape[-1] == 1:
+        return keras.metrics.binary_accuracy
+    sparse = targets.shape.rank < outputs.shape.rank or targets.shape[-1] == 1
+    if sparse:
+        return keras.metrics.sparse_categorical_accuracy
+    return keras.metrics.categorical_accuracy
+
+
+def checked(data: Any, name: str) -> Data:
+    """Returns inputs and targets as arrays, in the form they have.
+
+    Args:
+        data: a pair, each of one array or of lists, tuples and dicts of
+            arrays.
+        name: what messages call it.
+
+    Raises:
+        UserError: it is none, empty, or of unequal lengths.
+    """
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise UserError(
+            f"`{name}` must be a pair of inputs and targets. Received: "
+            + textwrap.shorten(repr(data), 80)
+        )
+    inputs, targets = tf.nest.map_structure(as_array, tuple(data))
+    arrays = tf.nest.flatten((inputs, targets))
+    if any(x.ndim == 0 or x.dtype.hasobject for x in arrays):
+        raise UserError(
+            f"`{name}` must hold arrays, an example an element of their first "
+            f"axis. Received: {listed(x.dtype for x in arrays)} of "
+            f"{listed(x.ndim for x in arrays)} dimensions"
+        )
+    lengths = [len(x) for x in arrays]
+    if len(set(lengths)) != 1 or not lengths[0]:
+        raise UserError(
+            f"`{name}` must have as many inputs as targets, and some. "
+            f"Received: {listed(lengths)} examples"
+        )
+    return inputs, targets
+
+
+def as_array(values: Any) -> np.ndarray:
+    """Returns an array, of Keras's precision where it is of higher one."""
+    array = np.asarray(values)
+    wide = array.dtype == np.float64
+    return array.astype(keras.config.floatx()) if wide else array
+
+
+def check_alike(data: Data, other: Data, name: str) -> None:
+    """Raises UserError where examples are not of the form of the training's.
+
+    Args:
+        data: for training.
+        other: which may differ in length alone.
+        name: what messages call that.
+    """
+    forms = [
+        tf.nest.map_structure(lambda x: f"{x.dtype}{x.shape[1:]}", examples)
+        for examples in (data, other)
+    ]
+    if forms[0] != forms[1]:
+        raise UserError(
+            f"`{name}` must have examples like `train_data`, {forms[0]}. "
+            f"Received: {forms[1]}"
+        )
+
+
+def hold_out(data: Data, fraction: float) -> tuple[Data, Data]:
+    """Returns examples without a random part of them, and that part.
+
+    >>> rest, part = hold_out((np.arange(10), np.arange(10)), 0.2)
+    >>> part[0], rest[1]
+    (array([4, 6]), array([0, 1, 2, 3, 5, 7, 8, 9]))
+
+    Args:
+        data: inputs and targets.
+        fraction: how large the part is.
+
+    Raises:
+        UserError: one of both would be empty.
+    """
+    count = length(data)
+    size = round(fraction * count) if 0 < fraction < 1 else 0
+    if not 0 < size < count:
+        raise UserError(
+            "`validation_fraction` must leave some of the "
+            f"{count} examples on both sides. Received: {fraction}"
+        )
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng(0).permutation(count)[:size]] = True
+    return (
+        tf.nest.map_structure(lambda x: x[~chosen], data),
+        tf.nest.map_structure(lambda x: x[chosen], data),
+    )
+
+
+def first(examples: Any, count: int) -> Any:
+    """Returns the first examples."""
+    return tf.nest.map_structure(lambda x: x[:count], examples)
+
+
+def length(examples: Any) -> int:
+    """Returns how many examples there are."""
+    return tf.nest.flatten(examples)[0].shape[0]
+
+
+def digest(splits: Mapping[str, Data]) -> str:
+    """Returns a short text that other data would not have."""
+    found = hashlib.blake2b(digest_size=8)
+    for array in tf.nest.flatten(dict(splits)):
+        found.update(f"{array.dtype}{array.shape}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def listed(values: Iterable[Any]) -> str:
+    """Returns values as text.
+
+    >>> listed([3, 4])
+    '3, 4'
+    """
+    return ", ".join(map(str, values))
+
+
+@contextlib.contextmanager
+def complaints(what: str) -> Iterator[None]:
+    """Has what Keras or the user's code raises end in one line."""
+    try:
+        yield
+    except Exception as error:
+        reason = textwrap.shorten(str(error), 300) or type(error).__name__
+        raise UserError(f"{what}. Received: {reason}") from error
