@@ -150,6 +150,13 @@ class Task(base_task.Task, abc.ABC):
         """
 
     @abc.abstractmethod
+    def input_spec(self, micro_batch_size: int) -> Any:
+        """Returns shapes and types of a micro-batch of :meth:`build_inputs`.
+
+        No data is looked for.
+        """
+
+    @abc.abstractmethod
     def open_data(self, params: Any) -> Any:
         """Looks whether the data is there.
 

@@ -46,6 +46,20 @@ def network_inputs(seq_length: int, vocab_size: int) -> dict[str, Column]:
     }
 
 
+def batch_spec(form: Form, size: int) -> dict[str, tf.TensorSpec]:
+    """Returns shapes and types of a batch of what :func:`parse` returns.
+
+    With it go ``numbers``, the examples' numbers in the run.
+    """
+    columns = {
+        name: tf.TensorSpec(
+            (size, *each.shape), tf.int32 if each.limit else tf.float32
+        )
+        for name, each in form.items()
+    }
+    return {**columns, "numbers": tf.TensorSpec((size,), tf.int64)}
+
+
 def parse(form: Form, record: tf.Tensor) -> Features:
     """Returns what is in a record: int32, and float32 where it is floats."""
     stored = tf.io.parse_single_example(

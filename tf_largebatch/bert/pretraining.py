@@ -14,7 +14,7 @@ from official.nlp.configs import encoders
 from official.nlp.modeling import layers, models
 
 from tf_largebatch import experiments, records
-from tf_largebatch.bert import dropout, network, serving
+from tf_largebatch.bert import dropout, features, network, serving
 from tf_largebatch.bert import input as inputs
 from tf_largebatch.bert.features import Features
 from tf_largebatch.errors import UserError
@@ -238,6 +238,14 @@ class BertPretrainingTask(network.Task):
             self.vocab_size,
             first_example,
         )
+
+    def input_spec(self, micro_batch_size: int) -> dict[str, tf.TensorSpec]:
+        """Returns shapes and types by the names of the features."""
+        form = inputs.form_of(self.task_config.train_data, self.vocab_size)
+        return {
+            **features.batch_spec(form, micro_batch_size),
+            "predictions": tf.TensorSpec((), tf.float32),
+        }
 
     def open_data(self, params: inputs.DataConfig) -> records.Source:
         """Returns where the examples are; UserError if nowhere."""

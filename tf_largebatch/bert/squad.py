@@ -17,6 +17,7 @@ from tf_largebatch import experiments, records
 from tf_largebatch.bert import (
     answers,
     dropout,
+    features,
     network,
     questions,
     serving,
@@ -240,6 +241,11 @@ class BertSquadTask(network.Task):
             self.vocab_size,
             first_example,
         )
+
+    def input_spec(self, micro_batch_size: int) -> dict[str, tf.TensorSpec]:
+        """Returns shapes and types by the names of the features."""
+        form = squad_input.form_of(self.task_config.train_data, self.vocab_size)
+        return features.batch_spec(form, micro_batch_size)
 
     def open_data(
         self, params: squad_input.DataConfig | answers.DataConfig

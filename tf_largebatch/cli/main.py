@@ -25,6 +25,7 @@ COMMANDS = {
     "data": "checks ImageNet's files, or makes a small set like them",
     "evaluate": "evaluates a SavedModel that export wrote",
     "export": "exports a trained network as a SavedModel",
+    "preflight": "compiles recipes for a slice of TPUs, without one",
     "recipes": "every row of the paper as settings: what there is to train",
     "schedules": "draws the learning rates of recipes, such as figure 1",
     "study": "tunes and compares with any number of workers and machines",

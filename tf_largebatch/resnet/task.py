@@ -204,6 +204,15 @@ class ResNetTask(experiments.Task):
             params, input_context, micro_batch_size or share, first_example
         )
 
+    def input_spec(
+        self, micro_batch_size: int
+    ) -> tuple[tf.TensorSpec, tf.TensorSpec]:
+        """Returns shapes and types of images and labels."""
+        data = self.task_config.train_data
+        shape = (micro_batch_size, data.image_size, data.image_size, 3)
+        labels = tf.TensorSpec((micro_batch_size,), tf.int32)
+        return tf.TensorSpec(shape, tf.as_dtype(data.dtype)), labels
+
     def open_data(self, params: inputs.DataConfig) -> sources.Pictures:
         """Returns where the pictures are; UserError if nowhere."""
         return inputs.open_source(params)

@@ -1,0 +1,1 @@
+"""What a recipe needs of a TPU, found out without one."""
