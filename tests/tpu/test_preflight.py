@@ -162,7 +162,7 @@ def kinds_of_recipes():
 @pytest.mark.parametrize("name", kinds_of_recipes())
 def test_every_kind_of_recipe_has_only_what_a_tpu_can_do(examined, name):
     """With a small network of the same kind and a batch for eight cores."""
-    assert examined(name, batch=512).problem is None
+    assert examined(name, batch=1024).problem is None
 
 
 @pytest.mark.parametrize(
