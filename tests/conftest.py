@@ -8,6 +8,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,10 @@ import tempfile
 import numpy as np
 import pytest
 
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and
+# with them the processes that they start and send it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 LEFT_OUT = pytest.StashKey[dict[bool, int]]()
 
 
