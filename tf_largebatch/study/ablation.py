@@ -289,9 +289,8 @@ class OfRecipes(Ablation):
         for name, setting, made in self.settings():
             setup = self.setup.replaced(name, nested(setting))
             rows.append({**recipes.row(setup), "changes": made})
-        table, sizes = self.table(rows), {"trials": 1, "seeds": seeds}
-        whole = recipes.assemble(self.setup, table, sizes, seed, target)
-        return {**whole, "trials": 0}
+        table, sizes = self.table(rows), {"trials": 0, "seeds": seeds}
+        return recipes.assemble(self.setup, table, sizes, seed, target)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,8 +307,6 @@ class OfRows(Ablation):
 
     def study(self, seeds: int, seed: int, target: float | None) -> Study:
         """Returns the protocol."""
-        if seed < 0:
-            raise UserError(f"--seed is {seed}; give 0 or more")
         workload = dict(self.tuned["workload"])
         if target is not None:
             workload["target"] = target
@@ -317,9 +314,8 @@ class OfRows(Ablation):
             {**self.row(name, nested(setting)), "changes": made}
             for name, setting, made in self.settings()
         ]
-        sizes = {"steps": self.tuned["steps"], "trials": 1, "seeds": seeds}
-        whole = protocol.assemble(workload, self.table(rows), {}, sizes, seed)
-        return {**whole, "trials": 0}
+        sizes = {"steps": self.tuned["steps"], "trials": 0, "seeds": seeds}
+        return protocol.assemble(workload, self.table(rows), {}, sizes, seed)
 
     def row(self, called: str, setting: Values) -> dict[str, Any]:
         """Returns a row as a table's YAML has it."""

@@ -94,8 +94,6 @@ def create(
     Raises:
         UserError: an unknown name or a number that makes no study.
     """
-    if seed < 0:
-        raise UserError(f"--seed is {seed}; give 0 or more")
     table_config = configs.load("tables", table)
     workload = workload or table_config["workload"]
     workload_config = configs.load("workloads", workload)
@@ -139,26 +137,58 @@ def assemble(
     Raises:
         UserError: a row or a number that makes no study.
     """
-    check_sizes(sizes, workload["evaluations"])
     shared = table["settings"]
     rows = [
         resolve_row(row, shared, space, workload["settings"])
         for row in table["rows"]
     ]
+    check_numbers(sizes, seed, rows, workload["evaluations"])
+    return written(workload, {**table, "rows": rows}, sizes, seed)
+
+
+def written(
+    workload: Mapping[str, Any],
+    table: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    seed: int,
+) -> dict[str, Any]:
+    """Returns a protocol as ``study.yaml`` has it; see :func:`assemble`.
+
+    Args:
+        workload: what is learnt.
+        table: with its rows as the protocol has them.
+        sizes: ``steps``, ``trials`` and ``seeds``.
+        seed: of the whole study.
+    """
     words = ("name", "title", "question", "paper", "paper_task", "settings")
     return {
         "format": FORMAT,
         "name": f"{table['name']}_{workload['name']}",
         "workload": dict(workload),
-        "table": {name: table[name] for name in words} | {"rows": rows},
+        "table": {name: table[name] for name in (*words, "rows")},
         **sizes,
         "seed": seed,
     }
 
 
-def check_sizes(sizes: Mapping[str, int], evaluations: int) -> None:
-    """Raises UserError where a study would be too small to be one."""
-    for name in ("trials", "seeds"):
+def check_numbers(
+    sizes: Mapping[str, int],
+    seed: int,
+    rows: Sequence[Mapping[str, Any]],
+    evaluations: int,
+) -> None:
+    """Raises UserError where numbers make no study.
+
+    Args:
+        sizes: ``steps``, ``trials`` and ``seeds``.
+        seed: of the study.
+        rows: of the protocol; where none is tuned there are no trials.
+        evaluations: how often a run is measured.
+    """
+    if seed < 0:
+        raise UserError(f"--seed is {seed}; give 0 or more")
+    tuned = any(row["space"] for row in rows)
+    for name in ("trials", "seeds") if tuned else ("seeds",):
         if sizes[name] < 1:
             raise UserError(f"--{name} is {sizes[name]}; give at least 1")
     if sizes["steps"] < evaluations:

@@ -178,16 +178,10 @@ class Setup:
         Raises:
             UserError: a name that stands for nothing, or no valid value.
         """
-        recipe = garden.Recipe(
-            self.name,
-            row="",
-            expected="",
-            status="",
-            experiment=self.experiment,
-            command="",
-            base=None,
-            notes={},
-            values=self.settings,
+        if not point:
+            return self
+        recipe = dataclasses.replace(
+            garden.load(self.name), values=self.settings
         )
         found = self.replaced(self.name, self.settings)
         override(found.config, recipe.at(point), f"the space of {self.name}")
@@ -419,31 +413,15 @@ def assemble(
         UserError: a number that makes no study, or a target that is missing.
     """
     steps = setup.config.trainer.train_steps
-    if seed < 0:
-        raise UserError(f"--seed is {seed}; give 0 or more")
     if steps < 1:
         raise UserError(
             f"trainer.train_steps is {steps} in {setup.name}; give at least 1"
         )
-    protocol.check_sizes({**sizes, "steps": steps}, 1)
+    sizes = {"steps": steps, **sizes}
+    protocol.check_numbers(sizes, seed, table["rows"], 1)
     task = workload(setup, checked(setup, target))
-    return {
-        "format": protocol.FORMAT,
-        "name": f"{table['name']}_{task['name']}",
-        "workload": task,
-        "table": {
-            "name": table["name"],
-            "title": table["title"],
-            "question": table["question"],
-            "paper": None,
-            "paper_task": None,
-            "settings": {},
-            "rows": table["rows"],
-        },
-        "steps": steps,
-        **sizes,
-        "seed": seed,
-    }
+    table = {"paper": None, "paper_task": None, "settings": {}, **table}
+    return protocol.written(task, table, sizes, seed)
 
 
 def checked(setup: Setup, target: float | None) -> float:
