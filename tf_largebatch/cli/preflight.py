@@ -16,7 +16,7 @@ import contextlib
 import json
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -133,17 +133,11 @@ def examine_all(where: "Slice") -> "list[Result]":
     ) as bar:
         for name, config in zip(names, all_settings):
             bar.set_description_str(name)
-            with silent():
+            # Orbit prints, and the table alone is for standard output.
+            with contextlib.redirect_stdout(sys.stderr):
                 results.append(preflight.examine(name, config, where, cache))
             bar.update()
     return results
-
-
-@contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """Keeps from standard output what others print."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
 
 
 def chosen() -> list[str]:

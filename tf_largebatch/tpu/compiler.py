@@ -140,10 +140,8 @@ def figures(text: str, topology: str) -> Figures:
         _jax.DeviceList(tuple(devices)),
         options,
     )
-    memory, cost = (
-        compiled.get_compiled_memory_stats(),
-        compiled.cost_analysis(),
-    )
+    memory = compiled.get_compiled_memory_stats()
+    cost = compiled.cost_analysis()
     return Figures(
         arguments=memory.argument_size_in_bytes,
         outputs=memory.output_size_in_bytes,

@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from official.core import config_definitions as cfg
@@ -210,31 +210,66 @@ def measured(
         slots=step.slots,
     )
     every = (*step.programs, step.optimizer)
-    found = {
-        each.name: cache.compile(each.text, where.topology) for each in every
-    }
-    failed = {
-        name: said for name, said in found.items() if isinstance(said, str)
-    }
-    compiled = {
-        name: each for name, each in found.items() if isinstance(each, Figures)
-    }
-    if failed:
-        name, said = next(iter(failed.items()))
-        result = dataclasses.replace(result, problem=f"{name}: {brief(said)}")
-        if not said.startswith(NO_MEMORY):
+    try:
+        found = compiled(every, where, cache)
+    except NotCompiled as error:
+        result = dataclasses.replace(result, problem=str(error))
+        if not error.for_memory:
             return result
     else:
         kind = config.trainer.optimizer_config.optimizer.type
-        result = dataclasses.replace(
-            result, **costs(step, compiled, where, kind)
-        )
-        if result.needed is not None and result.needed <= where.memory:
+        result = dataclasses.replace(result, **costs(step, found, where, kind))
+        if fits(step, found, where):
             return result
         result = dataclasses.replace(result, problem="does not fit")
     return dataclasses.replace(
         result, fits_with=smaller(config, step, where, cache)
     )
+
+
+class NotCompiled(Exception):
+    """A program that the compiler does not take.
+
+    Args:
+        name: of the program.
+        said: what the compiler says.
+
+    Attributes:
+        for_memory: whether there is too little memory.
+    """
+
+    def __init__(self, name: str, said: str):
+        super().__init__(f"{name}: {brief(said)}")
+        self.for_memory = said.startswith(NO_MEMORY)
+
+
+def compiled(
+    parts: Iterable[programs.Program], where: Slice, cache: Cache
+) -> dict[str, Figures]:
+    """Returns the figures of programs, by their names.
+
+    Raises:
+        NotCompiled: the compiler does not take one.
+    """
+    found = {}
+    for each in parts:
+        figures = cache.compile(each.text, where.topology)
+        if isinstance(figures, str):
+            raise NotCompiled(each.name, figures)
+        found[each.name] = figures
+    return found
+
+
+def fits(
+    step: programs.Step, found: Mapping[str, Figures], where: Slice
+) -> bool:
+    """Whether all programs of a step have the memory that they need."""
+    return max_needed(step, found) <= where.memory
+
+
+def max_needed(step: programs.Step, found: Mapping[str, Figures]) -> int:
+    """Returns the bytes that a device must have for a step."""
+    return max(needed(step, each, found) for each in step.programs)
 
 
 def brief(said: str) -> str:
@@ -267,7 +302,7 @@ def costs(
     reduce_time = all_reduce_time(step.parameters, where)
     return {
         "temporaries": max(found[name].temporaries for name in times),
-        "needed": max(needed(step, each, found) for each in step.programs),
+        "needed": max_needed(step, found),
         "flops": sum(
             count * found[name].flops for name, count in times.items()
         ),
@@ -330,26 +365,13 @@ def smaller(
 ) -> int | None:
     """Returns the first micro-batch, of ever smaller ones, that fits."""
     for size in halves(step.micro_batch_size):
+        smaller_batch = config.replace(trainer={"micro_batch_size": size})
         try:
-            other = programs.trace(
-                config.replace(trainer={"micro_batch_size": size}),
-                where.devices,
-            )
-        except UserError:
-            continue  # It does not divide.
-        found = {
-            each.name: cache.compile(each.text, where.topology)
-            for each in other.programs
-        }
-        compiled = {
-            name: each
-            for name, each in found.items()
-            if isinstance(each, Figures)
-        }
-        if len(compiled) == len(found) and all(
-            needed(other, each, compiled) <= where.memory
-            for each in other.programs
-        ):
+            other = programs.trace(smaller_batch, where.devices)
+            found = compiled(other.programs, where, cache)
+        except (UserError, NotCompiled):
+            continue  # It does not divide, or needs too much.
+        if fits(other, found, where):
             return size
     return None
 
