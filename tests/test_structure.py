@@ -33,7 +33,7 @@ LAYERS = (
     {"optimizers"},
     {"rules", "schedules", "variables"},
     {"configs", "folders"},
-    {"errors"},
+    {"errors", "stopping"},
 )
 WITHIN_A_LAYER = {
     ("schedules", "rules"),

@@ -6,16 +6,15 @@ mistyped flag are answered at once.
 
 import importlib
 import os
-import signal
 import sys
 import textwrap
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
 
 from absl import flags
 
 import tf_largebatch
+from tf_largebatch import stopping
 from tf_largebatch.errors import DivergenceError, RunError, UserError, hint
 
 PROGRAM = "tf-largebatch"
@@ -44,8 +43,6 @@ commands:
 example:
   {PROGRAM} compare --trials=2 --seeds=2 --out=runs/first
 """
-INTERRUPTED = 128 + signal.SIGINT
-TERMINATED = 128 + signal.SIGTERM
 # By the error's class, the most special one first.
 STATUS: dict[type[Exception], int] = {
     UserError: 2,
@@ -66,25 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Ctrl-C and SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    signal.signal(signal.SIGTERM, terminate)
     try:
-        return run(list(arguments))
+        with stopping.heard():
+            return run(list(arguments))
     except (UserError, RunError) as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return next(STATUS[kind] for kind in STATUS if isinstance(error, kind))
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return stopping.INTERRUPTED
     except BrokenPipeError:
         # Who reads the output, such as `head`, has seen enough. What is left
         # in the buffer must go somewhere, or Python complains at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def terminate(number: int, frame: Any) -> None:
-    """Ends the process on SIGTERM by the way of all ``finally`` clauses."""
-    del number, frame
-    raise SystemExit(TERMINATED)
 
 
 def run(arguments: list[str]) -> int:

@@ -8,7 +8,7 @@ import orbit
 import tensorflow as tf
 from official.core import train_lib
 
-from tf_largebatch import checkpoints
+from tf_largebatch import checkpoints, stopping
 
 Output = dict[str, Any]
 
@@ -75,7 +75,8 @@ class Controller(orbit.Controller):
         between = bool(interval and self.step % interval)
         if check_interval and between or self.is_saved():
             return False
-        return super()._maybe_save_checkpoint(check_interval=False)
+        with stopping.deferred():
+            return super()._maybe_save_checkpoint(check_interval=False)
 
     def is_saved(self) -> bool:
         """Whether there is a checkpoint of this very step."""

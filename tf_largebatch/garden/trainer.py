@@ -14,6 +14,7 @@ import orbit
 import tensorflow as tf
 from official.core import base_trainer
 
+from tf_largebatch import stopping
 from tf_largebatch.errors import UserError
 from tf_largebatch.garden import diagnostics
 
@@ -113,6 +114,25 @@ class Trainer(base_trainer.Trainer):
             first_example=done,
         )
 
+    def create_train_loop_fn(self) -> Callable[..., Any]:
+        """Returns what takes steps, and can be stopped between two."""
+        if self._train_options.use_tf_while_loop:
+            return super().create_train_loop_fn()
+        step: Callable[..., Any] = self.train_step
+        if self._train_options.use_tf_function:
+            step = tf.function(step)
+
+        def step_unless_stopped(iterator: Iterator[Inputs]) -> None:
+            stopping.check()
+            step(iterator)
+
+        return orbit.utils.create_loop_fn(step_unless_stopped)
+
+    def train(self, num_steps: tf.Tensor) -> Logs | None:
+        """Takes steps; a signal does not tear one apart."""
+        with stopping.deferred():
+            return super().train(num_steps)
+
     def train_step(self, iterator: Iterator[Inputs]) -> None:
         """Takes a step, of as many micro-batches as a replica has."""
         options = self._runtime_options
@@ -196,6 +216,11 @@ class Trainer(base_trainer.Trainer):
         figures = {name: as_float(value) for name, value in logs.items()}
         seconds = time.perf_counter() - began
         return {**figures, "examples_per_second": examples / seconds}
+
+    def eval_reduce(self, state: Any = None, step_outputs: Any = None) -> Any:
+        """Adds a batch to an evaluation, unless that is to stop."""
+        stopping.check()
+        return super().eval_reduce(state, step_outputs)
 
     def eval_end(self, aggregated_logs: Any = None) -> Logs:
         """Checks that every example counted once; returns the metrics."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
+from tf_largebatch import stopping
 from tf_largebatch.errors import UserError
 from tf_largebatch.study.ledger import Claim, Ledger, Line
 from tf_largebatch.study.protocol import Run
@@ -109,18 +110,20 @@ def execute(
         else training(ledger.study, ledger.folder)
     )
     while not ledger.is_finished():
-        claim = ledger.claim()
-        if claim is not None:
-            with held(ledger, claim):
-                yield claim.run
-                line = measure(ledger, claim, train)
-                written = ledger.finish(claim, line)
-            if written and ledger.folder and not ledger.study.get(KEEP):
-                clear(ledger.folder, claim.run)
-            yield line if written else None
-        elif not ledger.rescue():
-            time.sleep(wait)
-            yield None
+        with stopping.deferred():
+            claim = ledger.claim()
+            if claim is not None:
+                with held(ledger, claim):
+                    yield claim.run
+                    line = measure(ledger, claim, train)
+                    written = ledger.finish(claim, line)
+                if written and ledger.folder and not ledger.study.get(KEEP):
+                    clear(ledger.folder, claim.run)
+                yield line if written else None
+            elif not ledger.rescue():
+                time.sleep(wait)
+                yield None
+        stopping.check()
 
 
 @contextlib.contextmanager

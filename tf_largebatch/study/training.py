@@ -20,7 +20,7 @@ import tensorflow as tf
 
 import tf_largebatch.keras
 import tf_largebatch.tf_keras
-from tf_largebatch import workloads
+from tf_largebatch import stopping, workloads
 from tf_largebatch.errors import UserError
 from tf_largebatch.study import protocol, settings
 from tf_largebatch.study.protocol import Run
@@ -141,6 +141,7 @@ class Trainer:
         parts = np.array_split(np.arange(self.steps), self.workload.evaluations)
         curve: list[dict[str, Any]] = []
         for part in parts:
+            stopping.check()
             loss = program.train(order[part], rates[part])
             point = self.point(int(part[-1]) + 1, float(loss))
             curve.append(point)

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 import optuna
 
+from tf_largebatch import stopping
 from tf_largebatch.errors import RunError, UserError
 from tf_largebatch.study import runner, storage
 from tf_largebatch.study.ledger import Ledger
@@ -70,20 +70,14 @@ def work(
 ) -> None:
     """Is one worker, in a process of its own; see :func:`started`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    signal.signal(signal.SIGTERM, stop)
     try:
-        ledger = Ledger.open(url, name)
-        ledger.folder = folder
-        with contextlib.closing(runner.execute(ledger)) as events:
-            for _ in events:
-                pass
-        ledger.close()
+        with stopping.heard():
+            ledger = Ledger.open(url, name)
+            ledger.folder = folder
+            with contextlib.closing(runner.execute(ledger)) as events:
+                for _ in events:
+                    pass
+            ledger.close()
     except (UserError, RunError) as error:
         print(f"a worker stops: {error}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, UserError) else 1) from None
-
-
-def stop(number: int, frame: Any) -> None:
-    """Ends a worker by the way of all ``finally`` clauses."""
-    del frame
-    raise SystemExit(128 + number)
