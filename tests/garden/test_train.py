@@ -35,10 +35,17 @@ def state(folder, step):
     }
 
 
-def assert_same(found, expected):
+def assert_same_but_for_rounding(found, expected):
+    """To 1e-5 of every variable's norm.
+
+    Mostly it is to the last bit. But TensorFlow does not promise the order in
+    which it adds up, and on a busy machine it now and then is another one.
+    Data of another step, or a slot that begins anew, moves all by far more.
+    """
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, name)
+        off = np.linalg.norm(np.float64(found[name]) - value)
+        assert off <= 1e-5 * np.linalg.norm(value), name
 
 
 def stopped_at(step, folder, copy):
@@ -72,9 +79,12 @@ def test_a_run_that_goes_on_ends_where_it_would_have_ended(
 
     copy = stopped_at(2, folder, tmp_path / "copy")
     figures = train.run(small(name), mode, str(copy))
-    assert_same(state(copy, 4), last)
-    expected = json.loads((folder / "figures.json").read_text())
-    assert figures == ({"step": 4} if mode == "train" else expected)
+    assert_same_but_for_rounding(state(copy, 4), last)
+    if mode == "train":
+        assert figures == {"step": 4}
+    else:
+        expected = json.loads((folder / "figures.json").read_text())
+        assert figures == pytest.approx(expected, rel=1e-4)
 
 
 def test_loops_that_are_one_program_change_nothing(trained, small, tmp_path):
@@ -88,7 +98,7 @@ def test_loops_that_are_one_program_change_nothing(trained, small, tmp_path):
         },
     )
     train.run(config, "train", str(tmp_path))
-    assert_same(state(tmp_path, 4), state(trained(LARS), 4))
+    assert_same_but_for_rounding(state(tmp_path, 4), state(trained(LARS), 4))
 
 
 @pytest.mark.slow
