@@ -21,6 +21,9 @@ import pytest
 # with them the processes that they start and send it to.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# Tests run as many at once as there are cores; and so that numbers are those
+# of the processes that they start, which train with a thread each.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 LEFT_OUT = pytest.StashKey[dict[bool, int]]()
 
 

@@ -32,7 +32,7 @@ LAYERS = (
     {"keras", "tf_keras"},
     {"optimizers"},
     {"rules", "schedules", "variables"},
-    {"configs", "folders"},
+    {"configs", "folders", "parallel"},
     {"errors", "stopping"},
 )
 WITHIN_A_LAYER = {

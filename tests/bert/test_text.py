@@ -6,8 +6,8 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from tf_largebatch import records
-from tf_largebatch.bert import demo, documents, text, vocabulary, workers
+from tf_largebatch import parallel, records
+from tf_largebatch.bert import demo, documents, text, vocabulary
 from tf_largebatch.errors import UserError
 
 DOCUMENTS = 24
@@ -146,7 +146,7 @@ def test_the_number_of_processes_makes_no_difference(made, build):
 
 
 def test_every_file_has_a_seed_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "run", lambda *given: given[3])
+    monkeypatch.setattr(parallel, "run", lambda *given: given[3])
     monkeypatch.setattr(text, "add_up", lambda names, jobs: jobs)
     files = {split: [tmp_path / f"{split}{n}" for n in "01"] for split in "ab"}
     seeds = set()
@@ -440,7 +440,7 @@ def test_what_is_stopped_leaves_nothing_behind(
     def stop(*_):
         raise error(28, "No space left on device")
 
-    monkeypatch.setattr(workers, "run", stop)
+    monkeypatch.setattr(parallel, "run", stop)
     settings = text.Settings(
         **{**SMALL, "input": f"{corpus}/*.txt", "vocab_size": 100}
     )

@@ -7,7 +7,8 @@ import pytest
 from tf_largebatch.cli.main import main
 
 SMALL = (
-    "compare --table=table2 --trials=2 --seeds=2 --steps=12 --seed=3".split()
+    "compare --table=table2 --trials=2 --seeds=2 --steps=12 --seed=3 "
+    "--workers=1".split()
 )
 
 

@@ -83,13 +83,16 @@ def test_the_table_has_ratios_to_the_studys_program():
 def test_processes_get_a_thread_each_and_this_one_keeps_its_own(
     before, monkeypatch
 ):
-    for name in bench_study.THREADS:
+    for name in bench_study.ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
         if before:
             monkeypatch.setenv(name, before)
     with bench_study.single_threaded():
-        assert {os.environ[name] for name in bench_study.THREADS} == {"1"}
-    assert {os.environ.get(name) for name in bench_study.THREADS} == {before}
+        for name, value in bench_study.ENVIRONMENT.items():
+            assert os.environ[name] == value
+    assert {os.environ.get(name) for name in bench_study.ENVIRONMENT} == {
+        before
+    }
 
 
 @pytest.mark.parametrize(

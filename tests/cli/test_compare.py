@@ -187,6 +187,17 @@ def test_stopped_and_started_again_it_ends_the_same(
     )
 
 
+@pytest.mark.slow
+def test_a_worker_a_core_finds_the_same(compared, small, tmp_path):
+    *flags, workers = small
+    assert workers == "--workers=1"
+    folder = tmp_path / "study"
+    assert main([*flags, f"--out={folder}"]) == 0
+    assert without_seconds(lines_of(folder)) == without_seconds(
+        lines_of(compared)
+    )
+
+
 def wait_for_a_run(path, process):
     """Returns when a run is finished, or the process is."""
     while process.poll() is None:

@@ -13,7 +13,7 @@ from tf_largebatch.workloads import tiny_bert
 def compared(tmp_path_factory):
     """The folder of a comparison of two rows, without XLA, to save time."""
     folder = tmp_path_factory.mktemp("compare_bert") / "study"
-    sizes = ["--trials=1", "--seeds=1", "--steps=8"]
+    sizes = ["--trials=1", "--seeds=1", "--steps=8", "--workers=1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny_bert.Task, "jit_compile", False)
         patch.setattr(

@@ -1,9 +1,11 @@
 """The command prints a table and says by its status whether all fits."""
 
+import contextlib
 import json
 
 import pytest
 
+from tf_largebatch import parallel
 from tf_largebatch.cli import preflight as command
 from tf_largebatch.cli.main import main
 from tf_largebatch.garden import recipes
@@ -46,14 +48,24 @@ BAD = Result(
 
 @pytest.fixture
 def examined(monkeypatch):
-    """What was asked for; it is not compiled."""
+    """What was asked for; it is not compiled, and in no other process."""
     asked = []
+
+    @contextlib.contextmanager
+    def start(processes, jobs_each):
+        assert jobs_each == 1 and processes >= 1
+        yield
+
+    def run(pool, what, function, jobs):
+        return [function(job) for job in jobs]
 
     def examine(name, config, where, cache):
         asked.append((name, config, where.name, cache.folder))
         return GOOD if name == NESTEROV else BAD
 
     monkeypatch.setattr(preflight, "examine", examine)
+    monkeypatch.setattr(parallel, "start", start)
+    monkeypatch.setattr(parallel, "run", run)
     return asked
 
 
@@ -151,3 +163,17 @@ def test_a_file_that_cannot_be_written(examined, capsys):
     arguments = [f"--recipe={NESTEROV}", "--json=/nowhere/figures.json"]
     assert main(["preflight", *arguments]) == 2
     assert "cannot write /nowhere/figures.json" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_recipes_that_do_not_divide_are_told_apart_for_real(capsys):
+    """Each in a process of its own, and nothing has to be compiled."""
+    names = ["resnet50/nesterov_b_32k", "resnet50/lars_32k"]
+    arguments = [
+        *("preflight", f"--recipe={','.join(names)}"),
+        "--params_override=task.train_data.global_batch_size=32769",
+    ]
+    assert main(arguments) == 3
+    lines = capsys.readouterr().out.splitlines()[1:3]
+    for name, line in zip(names, lines, strict=True):
+        assert line.startswith(name) and "32769" in line

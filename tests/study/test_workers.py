@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tf_largebatch import parallel
 from tf_largebatch.study import protocol, runner, storage, summary, workers
 from tf_largebatch.study.ledger import Ledger
 
@@ -150,3 +151,21 @@ def test_a_worker_that_fails_is_noticed(tmp_path, capfd):
     said = capfd.readouterr().err
     assert "a worker stops: " in said and "has no study 'another'" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "cores, runs, more, expected",
+    [
+        (2, 104, {}, 2),
+        (1, 104, {}, 1),
+        (64, 104, {}, 8),
+        (4, 11, {}, 2),
+        (4, 0, {}, 1),
+        (4, 104, {"pruner": "median"}, 1),
+        (4, 104, {"pruner": None}, 4),
+        (4, 104, {"workload": {"experiment": "largebatch/x"}}, 1),
+    ],
+)
+def test_there_is_a_worker_a_core(cores, runs, more, expected, monkeypatch):
+    monkeypatch.setattr(parallel, "cores", lambda: cores)
+    assert workers.usual(plan("x", **more), runs) == expected

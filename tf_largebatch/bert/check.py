@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from tf_largebatch import records
-from tf_largebatch.bert import questions, text, vocabulary, workers
+from tf_largebatch import parallel, records
+from tf_largebatch.bert import questions, text, vocabulary
 from tf_largebatch.errors import UserError
 
 SHARD = re.compile(r"(.*)-\d{5}-of-\d{5}")
@@ -134,8 +134,8 @@ def run(
         for name, paths in groups.items()
         for path in paths
     ]
-    with workers.start(processes) as pool:
-        totals = iter(workers.run(pool, "files", look_through, jobs))
+    with parallel.start(processes) as pool:
+        totals = iter(parallel.run(pool, "files", look_through, jobs))
     return [
         Found(
             name,

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from typing import Any
 
-from tf_largebatch import folders
+from tf_largebatch import folders, parallel
 from tf_largebatch.bert import (
     demo,
     documents,
@@ -19,7 +19,6 @@ from tf_largebatch.bert import (
     questions,
     text_files,
     vocabulary,
-    workers,
 )
 from tf_largebatch.errors import UserError
 
@@ -143,7 +142,7 @@ def build(
     if settings.vocab_file:
         vocabulary.read(settings.vocab_file)
     articles = read_questions(settings)
-    with folders.aside(folder) as unfinished, workers.start(processes) as pool:
+    with folders.aside(folder) as unfinished, parallel.start(processes) as pool:
         text = unfinished / "text"
         files = cut(corpus, settings.validation_fraction, text)
         write_vocabulary(unfinished / VOCABULARY, settings, files, pool)
@@ -241,7 +240,7 @@ def cut(
     splits = SPLITS if fraction else SPLITS[:1]
     files: Files = {split: [] for split in splits}
     count = 0
-    with workers.bar("bytes of text", corpus.size, unit_scale=True) as shown:
+    with parallel.bar("bytes of text", corpus.size, unit_scale=True) as shown:
         for count, document in enumerate(corpus.read(), 1):
             split = splits[is_for_validation(count, fraction)]
             if not files[split] or files[split][-1].stat().st_size >= size:
@@ -287,7 +286,7 @@ def write_vocabulary(
             vocabulary.count_words, do_lower_case=settings.do_lower_case
         )
         counts: collections.Counter[str] = collections.Counter()
-        for part in workers.run(pool, "files of words", count, files["train"]):
+        for part in parallel.run(pool, "files of words", count, files["train"]):
             counts.update(part)
         tokens = vocabulary.learn(counts, settings.vocab_size)
     path.write_text("\n".join([*tokens, ""]), encoding="utf-8")
@@ -316,7 +315,7 @@ def write_phases(
                     short_seq_prob=settings.short_seq_prob,
                     seed=f"{settings.seed}/{name}",
                 )
-    written = workers.run(
+    written = parallel.run(
         pool, "files of examples", instances.write, [*jobs.values()]
     )
     return add_up(jobs, written)
@@ -372,7 +371,7 @@ def write_squad(
             doc_stride=settings.squad_stride,
             query_length=settings.query_length,
         )
-    written = workers.run(
+    written = parallel.run(
         pool, "files of questions", questions.write, [*jobs.values()]
     )
     return add_up(jobs, written)

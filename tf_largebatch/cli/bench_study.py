@@ -15,9 +15,11 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import tf_largebatch.keras
+from tf_largebatch import parallel
 from tf_largebatch.errors import RunError, UserError
 from tf_largebatch.study import protocol, summary
 from tf_largebatch.study.protocol import Run
+from tf_largebatch.study.runner import ENVIRONMENT
 from tf_largebatch.study.training import Trainer
 from tf_largebatch.workloads import digits_resnet
 
@@ -41,8 +43,6 @@ FITS = {
     ),
 }
 QUARTILES = ("q1", "median", "q3")
-# Of a process, before TensorFlow starts in it.
-THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 # Seconds until it is looked whether a process has failed.
 LOOK = 1
@@ -142,7 +142,7 @@ def measure(repeats: int, steps: int, workers: int | None) -> dict[str, Any]:
         UserError: the steps are no multiple of the measurements of a trial.
     """
     if workers is None:
-        workers = cores()
+        workers = parallel.cores()
     bench, (built, _) = timed(Bench, steps, repeats)
     _, (traced, _) = timed(bench.by_study, bench.runs[0])
     timings, accuracies = take_turns(bench)
@@ -153,7 +153,7 @@ def measure(repeats: int, steps: int, workers: int | None) -> dict[str, Any]:
         "steps": steps,
         "batch": bench.study["workload"]["batch"],
         "repeats": repeats,
-        "cores": cores(),
+        "cores": parallel.cores(),
         "device": summary.device(),
         "versions": summary.versions(["keras"]),
         "set_up_seconds": built + traced - usual,
@@ -166,13 +166,6 @@ def measure(repeats: int, steps: int, workers: int | None) -> dict[str, Any]:
         found = work_together(steps, repeats, workers)
         figures["ways"][name] = describe_together(found)
     return figures
-
-
-def cores() -> int:
-    """Returns how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def take_turns(
@@ -268,8 +261,8 @@ def describe_together(found: Sequence[Work]) -> dict[str, Any]:
 @contextlib.contextmanager
 def single_threaded() -> Iterator[None]:
     """Has the processes that start here compute with a thread each."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    os.environ.update(ENVIRONMENT)
     try:
         yield
     finally:

@@ -3,7 +3,8 @@
 Every row of the table gets the same number of tuning runs, at quasi-random
 points of its search space. The point with the best validation result is run
 again with fresh seeds, and these runs are compared. Progress is shown; what
-is interrupted goes on where it was when the same command is given again.
+is interrupted goes on where it was when the same command is given again. A
+worker a core trains, each with one thread; how many changes no figure.
 
 Written to --out: report.html (to look at), summary.json (the figures),
 trials.jsonl (every run), study.yaml (all settings), plots/*.png, study.db
@@ -15,14 +16,12 @@ example:
 
 import os
 import pathlib
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from tf_largebatch.study.console import (
-    LOOK,
-    announce,
     describe,
-    progress,
     publish,
     saved,
     say,
@@ -30,13 +29,14 @@ from tf_largebatch.study.console import (
     train,
 )
 
+if TYPE_CHECKING:
+    from tf_largebatch.study.ledger import Ledger
+
 # The others are for cli.study.
 __all__ = [
-    "LOOK",
-    "announce",
+    "count",
     "describe",
     "main",
-    "progress",
     "publish",
     "quiet",
     "saved",
@@ -78,6 +78,13 @@ SEED = flags.DEFINE_integer(
 ROWS = flags.DEFINE_list(
     "rows", [], "further rows, beside the table's own", flag_values=FLAGS
 )
+WORKERS = flags.DEFINE_integer(
+    "workers",
+    None,
+    "how many processes; 1 is this one. Without it one a core",
+    lower_bound=1,
+    flag_values=FLAGS,
+)
 OUT = flags.DEFINE_string(
     "out", None, "folder to write to; without it runs/TABLE", flag_values=FLAGS
 )
@@ -102,11 +109,20 @@ def main() -> int:
     ledger = folders.create(folder, study, None)
     try:
         with saved(ledger, folder):
-            train(ledger, folder)
+            train(ledger, folder, count(ledger, WORKERS))
         publish(ledger, folder)
     finally:
         ledger.close()
     return 0
+
+
+def count(ledger: "Ledger", flag: flags.FlagHolder[int | None]) -> int:
+    """Returns how many workers there are to be, here."""
+    from tf_largebatch.study import workers
+
+    if flag.value is not None:
+        return flag.value
+    return workers.usual(ledger.study, ledger.total - ledger.done)
 
 
 def quiet() -> None:

@@ -13,6 +13,7 @@ example:
 """
 
 import contextlib
+import functools
 import json
 import pathlib
 import sys
@@ -21,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from tf_largebatch import configs
+from tf_largebatch import configs, parallel
 from tf_largebatch.cli.train import hush
 from tf_largebatch.errors import UserError
 
 if TYPE_CHECKING:
-    from tf_largebatch.tpu.preflight import Result
+    from tf_largebatch.tpu.preflight import Cache, Result
     from tf_largebatch.tpu.slices import Slice
 
 EXTRA = "garden,preflight"
@@ -62,6 +63,14 @@ JSON = flags.DEFINE_string(
 )
 CACHE = flags.DEFINE_bool(
     "cache", True, "keep, and take, what was compiled", flag_values=FLAGS
+)
+PROCESSES = flags.DEFINE_integer(
+    "processes",
+    None,
+    "how many recipes at once, each of which takes 2 to 6 GB; without it one a "
+    "core",
+    lower_bound=1,
+    flag_values=FLAGS,
 )
 TITLES = (
     "recipe",
@@ -112,8 +121,6 @@ def main() -> int:
 
 def examine_all(where: "Slice") -> "list[Result]":
     """Returns what is found out about the recipes that the flags name."""
-    from tqdm import tqdm
-
     from tf_largebatch.garden import settings
     from tf_largebatch.tpu import preflight
 
@@ -125,19 +132,24 @@ def examine_all(where: "Slice") -> "list[Result]":
         for name in names
     ]
     folder = preflight.cache_folder() if CACHE.value else None
-    cache = preflight.Cache(folder)
-    results = []
-    with tqdm(
-        total=len(names),
-        bar_format="{n}/{total} recipes [{elapsed}, {remaining} left] {desc}",
-    ) as bar:
-        for name, config in zip(names, all_settings):
-            bar.set_description_str(name)
-            # Orbit prints, and the table alone is for standard output.
-            with contextlib.redirect_stdout(sys.stderr):
-                results.append(preflight.examine(name, config, where, cache))
-            bar.update()
-    return results
+    examine_one = functools.partial(
+        examine, where=where, cache=preflight.Cache(folder)
+    )
+    # TensorFlow does not let go of what was traced, so a recipe a process.
+    processes = min(PROCESSES.value or parallel.cores(), len(names))
+    with parallel.start(processes, jobs_each=1) as pool:
+        jobs = list(zip(names, all_settings))
+        return parallel.run(pool, "recipes", examine_one, jobs)
+
+
+def examine(job: tuple[str, Any], where: "Slice", cache: "Cache") -> "Result":
+    """Returns what is found out about a recipe, by its name and settings."""
+    from tf_largebatch.tpu import preflight
+
+    hush()
+    # Orbit prints, and the table alone is for standard output.
+    with contextlib.redirect_stdout(sys.stderr):
+        return preflight.examine(*job, where, cache)
 
 
 def chosen() -> list[str]:

@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tf_largebatch.cli import compare
-from tf_largebatch.errors import RunError, UserError
+from tf_largebatch.errors import UserError
 
 if TYPE_CHECKING:
     from tf_largebatch.study import storage
@@ -84,8 +84,9 @@ NAME = flags.DEFINE_string(
 )
 WORKERS = flags.DEFINE_integer(
     "workers",
-    1,
-    "run, ablate: how many processes; 1 is this one",
+    None,
+    "run, ablate: how many processes; 1 is this one. Without it one a core, "
+    "but 1 for recipes, which use all cores, and with --pruner",
     lower_bound=1,
     flag_values=FLAGS,
 )
@@ -485,39 +486,12 @@ def work(ledger: "Ledger", folder: pathlib.Path | None) -> int:
     ledger.folder = folder
     try:
         with compare.saved(ledger, folder):
-            if WORKERS.value == 1:
-                compare.train(ledger, folder)
-            else:
-                run_processes(ledger, folder)
+            compare.train(ledger, folder, compare.count(ledger, WORKERS))
         if folder is not None:
             compare.publish(ledger, folder)
     finally:
         ledger.close()
     return 0
-
-
-def run_processes(ledger: "Ledger", folder: pathlib.Path | None) -> None:
-    """Starts the workers and shows how far all workers together are.
-
-    Raises:
-        RunError: they have all ended, and the study is not finished.
-    """
-    from tf_largebatch.study import workers
-
-    compare.announce(ledger, folder)
-    with (
-        compare.progress(ledger) as bar,
-        workers.started(
-            ledger.url, ledger.study["name"], WORKERS.value, folder
-        ) as processes,
-    ):
-        for _ in workers.watch(processes, compare.LOOK):
-            bar.update(ledger.done - bar.n)
-    if not ledger.is_finished():
-        raise RunError(
-            f"all {WORKERS.value} workers have failed; what they said is "
-            f"above, and {ledger.done} of {ledger.total} runs are saved"
-        )
 
 
 def status() -> int:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tf_largebatch.errors import RunError
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -50,6 +52,7 @@ def saved(
 def train(
     ledger: "Ledger",
     folder: pathlib.Path | None,
+    count: int = 1,
     prepare: "Callable[[Mapping[str, Any]], Train] | None" = None,
 ) -> None:
     """Does the runs that are not done yet, and shows how far it is.
@@ -57,16 +60,31 @@ def train(
     Args:
         ledger: of the study.
         folder: of the study, if there is one.
-        prepare: as for :func:`tf_largebatch.study.runner.execute`.
+        count: how many workers; 1 is this process.
+        prepare: as for :func:`tf_largebatch.study.runner.execute`; for one
+            worker.
+
+    Raises:
+        RunError: workers have all ended, and the study is not finished.
     """
+    announce(ledger, folder)
+    with progress(ledger) as bar:
+        if count == 1:
+            alone(ledger, bar, prepare)
+        else:
+            together(ledger, bar, folder, count)
+
+
+def alone(
+    ledger: "Ledger",
+    bar: "tqdm",
+    prepare: "Callable[[Mapping[str, Any]], Train] | None",
+) -> None:
+    """Is the only worker here; see :func:`train`."""
     from tf_largebatch.study import runner
 
-    announce(ledger, folder)
-    with (
-        progress(ledger) as bar,
-        contextlib.closing(runner.execute(ledger, prepare)) as events,
-    ):
-        seen = time.monotonic()
+    seen = time.monotonic()
+    with contextlib.closing(runner.execute(ledger, prepare)) as events:
         for event in events:
             bar.update(isinstance(event, dict))
             bar.set_description_str(describe(event), refresh=True)
@@ -74,6 +92,23 @@ def train(
             if event is None or time.monotonic() > seen + LOOK:
                 bar.update(ledger.done - bar.n)
                 seen = time.monotonic()
+
+
+def together(
+    ledger: "Ledger", bar: "tqdm", folder: pathlib.Path | None, count: int
+) -> None:
+    """Starts workers, and shows how far all are; see :func:`train`."""
+    from tf_largebatch.study import workers
+
+    name = ledger.study["name"]
+    with workers.started(ledger.url, name, count, folder) as processes:
+        for _ in workers.watch(processes, LOOK):
+            bar.update(ledger.done - bar.n)
+    if not ledger.is_finished():
+        raise RunError(
+            f"all {count} workers have failed; what they said is above, and "
+            f"{ledger.done} of {ledger.total} runs are saved"
+        )
 
 
 def announce(ledger: "Ledger", folder: pathlib.Path | None) -> None:

@@ -193,7 +193,9 @@ def work(
         with contextlib.closing(ledger):
             with console.saved(ledger, folder, "the same call"):
                 console.train(
-                    ledger, folder, lambda study: Trainer(study, task).run
+                    ledger,
+                    folder,
+                    prepare=lambda study: Trainer(study, task).run,
                 )
             return console.write(ledger, folder)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import os
 import pathlib
 import shutil
 import threading
@@ -17,6 +18,14 @@ from tf_largebatch.study.protocol import Run
 
 # Seconds until a worker that can do nothing looks again.
 WAIT = 1.0
+# What a process that trains workloads has in its environment, if nothing else
+# is there: a thread, as the workloads are small, and sums have one order on
+# machines of any size; and a share of a GPU.
+ENVIRONMENT = {
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+}
 # Of a protocol: whether checkpoints of finished runs stay.
 KEEP = "keep_checkpoints"
 
@@ -42,6 +51,8 @@ def training(
     """
     if "experiment" in study["workload"]:
         return recipes().Trainer(study, folder).run
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     from tf_largebatch.study.training import Trainer
 
     return Trainer(study).run

@@ -5,16 +5,37 @@ import multiprocessing
 import pathlib
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import optuna
 
-from tf_largebatch import stopping
+from tf_largebatch import parallel, stopping
 from tf_largebatch.errors import RunError, UserError
 from tf_largebatch.study import runner, storage
 from tf_largebatch.study.ledger import Ledger
+
+# More would mostly wait for one another at an SQLite ledger.
+MOST = 8
+# To start a worker takes as long as a few runs.
+RUNS_EACH = 4
+
+
+def usual(study: Mapping[str, Any], runs: int) -> int:
+    """Returns how many workers do the runs of a study, unless told.
+
+    One a core, as a run of a workload keeps one busy. A recipe keeps all
+    busy; and which runs a pruner stops depends on how many there are at once.
+
+    Args:
+        study: its protocol.
+        runs: how many are to be done.
+    """
+    if "experiment" in study["workload"] or study.get("pruner"):
+        return 1
+    return max(1, min(parallel.cores(), MOST, runs // RUNS_EACH))
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 @contextlib.contextmanager
 def start(
-    processes: int | None = None,
+    processes: int | None = None, jobs_each: int | None = None
 ) -> Iterator[concurrent.futures.Executor]:
     """Starts processes, and ends them when the block ends, however it does.
 
@@ -29,11 +29,16 @@ def start(
 
     Args:
         processes: how many; None means as many as there are cores.
+        jobs_each: how many jobs a process does before another takes its place,
+            and its memory is free; None means all.
     """
-    processes = processes or available_cores()
+    processes = processes or cores()
     others = set(multiprocessing.active_children())
     pool = concurrent.futures.ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), prepare
+        processes,
+        multiprocessing.get_context("spawn"),
+        prepare,
+        max_tasks_per_child=jobs_each,
     )
     try:
         yield pool
@@ -45,7 +50,7 @@ def start(
         pool.shutdown(cancel_futures=True)
 
 
-def available_cores() -> int:
+def cores() -> int:
     """Returns how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
