@@ -67,7 +67,7 @@ CACHE = flags.DEFINE_bool(
 PROCESSES = flags.DEFINE_integer(
     "processes",
     None,
-    "how many recipes at once, each of which takes 2 to 6 GB; without it one a "
+    "how many recipes at once, each of which takes up to 5 GB; without it one a "
     "core",
     lower_bound=1,
     flag_values=FLAGS,

@@ -5,6 +5,7 @@ and what it does once a step. The sums over all replicas are in them.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -124,7 +125,7 @@ def trace(config: cfg.ExperimentConfig, replicas: int) -> Step:
     """
     with train.precision(config.runtime):
         strategy = Pretended(replicas)
-        with strategy.scope():
+        with strategy.scope(), tf.variable_creator_scope(of_shared_memory):
             task = task_factory.get_task(config.task)
             trainer = Trainer(
                 config,
@@ -134,6 +135,29 @@ def trace(config: cfg.ExperimentConfig, replicas: int) -> Step:
                 evaluate=False,
             )
         return lower_all(trainer, strategy)
+
+
+def of_shared_memory(
+    create: Callable[..., tf.Variable], **kwargs: Any
+) -> tf.Variable:
+    """Creates a variable whose value no one needs, to be traced alone.
+
+    All of one shape share their memory, as long as none is written. Where the
+    shape is not told beforehand, the variable is as it would be.
+    """
+    shape, dtype = kwargs.get("shape"), kwargs.get("dtype")
+    initial = kwargs["initial_value"]
+    if tf.is_tensor(initial):
+        shape, dtype = initial.shape, initial.dtype
+    if shape is not None and dtype is not None:
+        kwargs["initial_value"] = zeros(tuple(shape), tf.as_dtype(dtype))
+    return create(**kwargs)
+
+
+@functools.cache
+def zeros(shape: tuple[int, ...], dtype: tf.DType) -> tf.Tensor:
+    """Returns zeros, always the same ones."""
+    return tf.zeros(shape, dtype)
 
 
 def lower_all(trainer: Trainer, strategy: Pretended) -> Step:
@@ -195,11 +219,11 @@ def lower(
     def run(*values: Any) -> None:
         strategy.run(function, values)
 
-    zeros = tf.nest.map_structure(
-        lambda spec: tf.zeros(spec.shape, spec.dtype), inputs
+    values = tf.nest.map_structure(
+        lambda spec: zeros(tuple(spec.shape), spec.dtype), inputs
     )
     traced = run.get_concrete_function(*inputs)
-    text = run.experimental_get_compiler_ir(*zeros)(stage="stablehlo")
+    text = run.experimental_get_compiler_ir(*values)(stage="stablehlo")
     return Program(name, clean(text), times, size_of(traced.graph.variables))
 
 
