@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from tf_largebatch import experiments
 from tf_largebatch.garden import recipes
@@ -192,6 +193,42 @@ def test_a_program_is_known_again_when_it_is_traced_again():
     assert preflight.canonical(other.programs[0].text) != (
         preflight.canonical(one.text)
     )
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet50/lars_32k", "bert_large/lamb_32k/phase1"]
+)
+def test_programs_are_those_of_variables_with_values(name, monkeypatch):
+    config = shallow(name, batch=1024, micro_batch=64)
+    tf_keras.backend.clear_session()  # Names begin anew.
+    step = programs.trace(config, 8)
+    monkeypatch.setattr(
+        programs, "of_shared_memory", lambda create, **kwargs: create(**kwargs)
+    )
+    tf_keras.backend.clear_session()
+    with_values = programs.trace(config, 8)
+    for one, other in zip(
+        (*step.programs, step.optimizer),
+        (*with_values.programs, with_values.optimizer),
+        strict=True,
+    ):
+        assert preflight.canonical(one.text) == preflight.canonical(other.text)
+        assert one.variables == other.variables
+
+
+def test_variables_that_are_traced_share_their_memory():
+    with tf.variable_creator_scope(programs.of_shared_memory):
+        layers = [tf_keras.layers.Dense(512) for _ in range(2)]
+        for layer in layers:
+            layer.build((None, 256))
+        told = tf.Variable(tf.ones((256, 512)))
+        untold = tf.Variable(3.0)
+    places = {
+        each.numpy().ctypes.data
+        for each in (layers[0].kernel, layers[1].kernel, told)
+    }
+    assert len(places) == 1
+    assert not np.any(layers[0].kernel) and float(untold) == 3.0
 
 
 def test_what_was_compiled_is_not_compiled_again(tmp_path, monkeypatch):

@@ -67,8 +67,8 @@ CACHE = flags.DEFINE_bool(
 PROCESSES = flags.DEFINE_integer(
     "processes",
     None,
-    "how many recipes at once, each of which takes up to 5 GB; without it one a "
-    "core",
+    "how many recipes at once, each of which takes up to 5 GB; without it one "
+    "a core",
     lower_bound=1,
     flag_values=FLAGS,
 )
