@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from tf_largebatch import configs, parallel
+from tf_largebatch import configs
 from tf_largebatch.cli.train import hush
 from tf_largebatch.errors import UserError
 
@@ -121,6 +121,7 @@ def main() -> int:
 
 def examine_all(where: "Slice") -> "list[Result]":
     """Returns what is found out about the recipes that the flags name."""
+    from tf_largebatch import parallel
     from tf_largebatch.garden import settings
     from tf_largebatch.tpu import preflight
 
