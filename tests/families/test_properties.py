@@ -193,8 +193,13 @@ def test_lamb_is_adam_where_every_ratio_is_1(
     lamb = largebatch.LAMB(0.3, weight_decay=0)
     adam = largebatch.Adam(0.3, epsilon=1e-6)
 
-    np.testing.assert_array_equal(
-        run_from(lamb, starts, gradients), run_from(adam, starts, gradients)
+    # Adam's kernel multiplies by the rate before it divides by the root, and
+    # LAMB's after it: a rounding or two of the largest value.
+    np.testing.assert_allclose(
+        run_from(lamb, starts, gradients),
+        run_from(adam, starts, gradients),
+        rtol=0,
+        atol=1.2e-7,
     )
 
 

@@ -131,7 +131,8 @@ def ratio_of_lamb(
         u = add_decay(u, w, decay)
     else:
         w = w - next_rate(optimizer) * decay * w
-    return lamb_ratio(namespace, w, u, numbers["zero_norm_ratio"])
+    norms = l2_norm(namespace, w), l2_norm(namespace, u)
+    return lamb_ratio(namespace, *norms, numbers["zero_norm_ratio"])
 
 
 def next_rate(optimizer: Any) -> tf.Tensor:

@@ -1,13 +1,16 @@
 """What stands between an update rule and a Keras 3 optimizer."""
 
+import importlib
 import inspect
 import numbers
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import keras
 from keras import ops
 
+from tf_largebatch import rules
 from tf_largebatch.variables import path_of
 
 
@@ -89,12 +92,8 @@ class KerasOptimizer(keras.optimizers.Optimizer):
         index = self._get_variable_index(variable)
         targets = [variable, *(slots[index] for slots in self._slots)]
         dtype = at_least_float32(variable.dtype)
-        w, *slots = (ops.cast(target, dtype) for target in targets)
-        values = self.step(
-            ops,
-            w,
-            ops.cast(gradient, dtype),
-            slots,
+        gradient = ops.cast(gradient, dtype)
+        values = (
             ops.cast(learning_rate, dtype),
             ops.cast(self.iterations, dtype),
             self._treatments[index],
@@ -103,8 +102,15 @@ class KerasOptimizer(keras.optimizers.Optimizer):
                 for name, value in self.hyperparameters().items()
             },
         )
-        for target, value in zip(targets, values):
-            self.assign(target, ops.cast(value, target.dtype))
+        in_place = for_kernels(targets)
+        if in_place:
+            w, *slots = in_place
+            self.step(fused(), ops, w, gradient, slots, *values)
+            return
+        w, *slots = (ops.cast(target, dtype) for target in targets)
+        ends = self.step(rules, ops, w, gradient, slots, *values)
+        for target, end in zip(targets, ends):
+            self.assign(target, ops.cast(end, target.dtype))
 
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
         # Keras 3 clips on each replica and sums then. Clipping the sum is
@@ -184,6 +190,22 @@ def at_least_float32(dtype: Any) -> str:
     """Returns the dtype to compute in: that of the variable, 32 bits up."""
     name = keras.backend.standardize_dtype(dtype)
     return name if name in ("float32", "float64") else "float32"
+
+
+def fused() -> ModuleType:
+    """Returns the module of TensorFlow's kernels, which imports TensorFlow."""
+    return importlib.import_module("tf_largebatch.fused")
+
+
+def for_kernels(targets: Sequence[Any]) -> list[Any]:
+    """Returns TensorFlow's variables for its kernels; none without them."""
+    if keras.backend.backend() != "tensorflow":
+        return []
+    found = [
+        target.value if isinstance(target, keras.Variable) else target
+        for target in targets
+    ]
+    return found if fused().applies(found[0]) else []
 
 
 def dense(gradient: Any) -> Any:

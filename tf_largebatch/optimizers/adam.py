@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-from tf_largebatch import rules
 from tf_largebatch.optimizers.base import LargeBatchOptimizer
 from tf_largebatch.variables import BIAS_AND_NORM, Selector
 
@@ -69,7 +68,16 @@ class Adam(LargeBatchOptimizer):
         )
 
     def step(
-        self, xp, w, g, slots, learning_rate, step, treatment, hyperparameters
+        self,
+        rules,
+        xp,
+        w,
+        g,
+        slots,
+        learning_rate,
+        step,
+        treatment,
+        hyperparameters,
     ):
         decay = hyperparameters.pop("weight_decay")
         return rules.adam(

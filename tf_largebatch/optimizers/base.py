@@ -3,6 +3,7 @@
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, ClassVar
 
 from absl import logging
@@ -102,6 +103,7 @@ class LargeBatchOptimizer:
 
     def step(
         self,
+        rules: ModuleType,
         xp: Namespace,
         w: Array,
         g: Array,
@@ -110,10 +112,13 @@ class LargeBatchOptimizer:
         step: Array,
         treatment: Treatment,
         hyperparameters: Mapping[str, Any],
-    ) -> tuple[Array, ...]:
+    ) -> tuple[Array, ...] | None:
         """Returns the new value of the parameter, then of each slot.
 
         Args:
+            rules: :mod:`tf_largebatch.rules`, or what has the functions of
+                the same names, such as :mod:`tf_largebatch.fused`, which
+                changes variables in place and returns nothing.
             xp: array namespace.
             w: parameter.
             g: gradient, dense, of the dtype and shape of ``w``.

@@ -1,9 +1,7 @@
 """Heavy-ball momentum as a Keras optimizer, without its Keras."""
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
-from tf_largebatch import rules
 from tf_largebatch.optimizers.base import LargeBatchOptimizer
 from tf_largebatch.variables import BIAS_AND_NORM, Selector
 
@@ -42,7 +40,7 @@ class HeavyBall(LargeBatchOptimizer):
 
     slot_names: ClassVar[tuple[str, ...]] = ("momentum",)
     learning_rate_in_momentum: bool
-    rule: ClassVar[Callable] = staticmethod(rules.heavy_ball)
+    rule: ClassVar[str] = "heavy_ball"
 
     def __init__(
         self,
@@ -65,9 +63,18 @@ class HeavyBall(LargeBatchOptimizer):
         )
 
     def step(
-        self, xp, w, g, slots, learning_rate, step, treatment, hyperparameters
+        self,
+        rules,
+        xp,
+        w,
+        g,
+        slots,
+        learning_rate,
+        step,
+        treatment,
+        hyperparameters,
     ):
-        return self.rule(
+        return getattr(rules, self.rule)(
             xp,
             w,
             g,

@@ -2,12 +2,12 @@
 
 from typing import Any, ClassVar
 
-from tf_largebatch import rules
 from tf_largebatch.optimizers.base import (
     LargeBatchOptimizer,
     find_variant,
     first_given,
 )
+from tf_largebatch.rules import LAMB_VARIANTS
 from tf_largebatch.variables import BIAS_AND_NORM, Selector
 
 
@@ -41,7 +41,7 @@ class LAMB(LargeBatchOptimizer):
             means `weight_decay` wherever that selector does not exclude.
         variant: which published algorithm: `mlperf` (default), `keras`,
             `flax` or `bert_2019`; see
-            :data:`tf_largebatch.rules.LAMB_VARIANTS`.
+            :data:`tf_largebatch.LAMB_VARIANTS`.
         **kwargs: arguments of the Keras base class, such as `name` and
             `global_clipnorm`.
 
@@ -79,7 +79,7 @@ class LAMB(LargeBatchOptimizer):
         variant: str = "mlperf",
         **kwargs: Any,
     ):
-        published = find_variant(rules.LAMB_VARIANTS, variant)
+        published = find_variant(LAMB_VARIANTS, variant)
         super().__init__(
             learning_rate,
             hyperparameters={
@@ -107,7 +107,16 @@ class LAMB(LargeBatchOptimizer):
         )
 
     def step(
-        self, xp, w, g, slots, learning_rate, step, treatment, hyperparameters
+        self,
+        rules,
+        xp,
+        w,
+        g,
+        slots,
+        learning_rate,
+        step,
+        treatment,
+        hyperparameters,
     ):
         decay = hyperparameters["weight_decay"] if treatment.decayed else 0.0
         shared = {
@@ -119,7 +128,7 @@ class LAMB(LargeBatchOptimizer):
         }
         epsilon = hyperparameters["epsilon"]
         if treatment.adapted:
-            published = rules.LAMB_VARIANTS[self.variant]
+            published = LAMB_VARIANTS[self.variant]
             return rules.lamb(
                 xp,
                 w,

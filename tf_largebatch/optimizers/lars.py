@@ -3,12 +3,12 @@
 import dataclasses
 from typing import Any, ClassVar
 
-from tf_largebatch import rules
 from tf_largebatch.optimizers.base import (
     LargeBatchOptimizer,
     find_variant,
     first_given,
 )
+from tf_largebatch.rules import LARS_VARIANTS
 from tf_largebatch.variables import BIAS_AND_NORM, Selector, Treatment
 
 
@@ -35,7 +35,7 @@ class LARS(LargeBatchOptimizer):
         variant: which published algorithm: `mlperf` (default), `mlperf_tf`,
             `contrib_old`, `optax`, `model_garden`, `model_garden_outside`,
             `timm` or `flax_2020`; see
-            :data:`tf_largebatch.rules.LARS_VARIANTS`.
+            :data:`tf_largebatch.LARS_VARIANTS`.
         **kwargs: arguments of the Keras base class, such as `name` and
             `global_clipnorm`.
 
@@ -70,7 +70,7 @@ class LARS(LargeBatchOptimizer):
         variant: str = "mlperf",
         **kwargs: Any,
     ):
-        published = find_variant(rules.LARS_VARIANTS, variant)
+        published = find_variant(LARS_VARIANTS, variant)
         super().__init__(
             learning_rate,
             hyperparameters={
@@ -88,16 +88,25 @@ class LARS(LargeBatchOptimizer):
         )
 
     def treat(self, treatment: Treatment) -> Treatment:
-        published = rules.LARS_VARIANTS[self.variant]
+        published = LARS_VARIANTS[self.variant]
         decayed = treatment.decayed and not is_zero(self.weight_decay)
         if not decayed and not published.adapts_without_decay:
             return dataclasses.replace(treatment, adapted=False)
         return treatment
 
     def step(
-        self, xp, w, g, slots, learning_rate, step, treatment, hyperparameters
+        self,
+        rules,
+        xp,
+        w,
+        g,
+        slots,
+        learning_rate,
+        step,
+        treatment,
+        hyperparameters,
     ):
-        published = rules.LARS_VARIANTS[self.variant]
+        published = LARS_VARIANTS[self.variant]
         shared = {
             "learning_rate": learning_rate,
             "momentum": hyperparameters["momentum"],

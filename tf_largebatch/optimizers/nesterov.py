@@ -1,9 +1,7 @@
 """The paper's Nesterov momentum as a Keras optimizer, without its Keras."""
 
-from collections.abc import Callable
 from typing import ClassVar
 
-from tf_largebatch import rules
 from tf_largebatch.optimizers.heavy_ball import HeavyBall
 
 
@@ -41,4 +39,4 @@ class Nesterov(HeavyBall):
     Source: section 2.1.1 of the paper.
     """
 
-    rule: ClassVar[Callable] = staticmethod(rules.nesterov)
+    rule: ClassVar[str] = "nesterov"

@@ -68,15 +68,14 @@ def lamb(
         u = add_decay(u, w, weight_decay)
     else:
         w = w - learning_rate * weight_decay * w
-    r = trust_ratio(xp, w, u, zero_norm_ratio)
+    r = trust_ratio(xp, l2_norm(xp, w), l2_norm(xp, u), zero_norm_ratio)
     return w - learning_rate * r * u, m, s
 
 
 def trust_ratio(
-    xp: Namespace, w: Array, u: Array, zero_norm_ratio: Scalar
+    xp: Namespace, w_norm: Array, u_norm: Array, zero_norm_ratio: Scalar
 ) -> Array:
     """Returns ``||w|| / ||u||``, or ``zero_norm_ratio`` where a norm is 0."""
-    w_norm, u_norm = l2_norm(xp, w), l2_norm(xp, u)
     one = xp.ones_like(w_norm)
     ratio = w_norm / xp.where(u_norm > 0, u_norm, one)
     has_ratio = xp.logical_and(w_norm > 0, u_norm > 0)

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from tf_largebatch import fused, rules
 from tf_largebatch.tf_keras import namespace
 from tf_largebatch.variables import path_of
 
@@ -72,12 +73,8 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
         index = self._index_dict[self._var_key(variable)]
         targets = [variable, *(slots[index] for slots in self._slots)]
         dtype = at_least_float32(variable.dtype)
-        w, *slots = (tf.cast(target, dtype) for target in targets)
-        values = self.step(
-            namespace,
-            w,
-            tf.cast(gradient, dtype),
-            slots,
+        gradient = tf.cast(gradient, dtype)
+        values = (
             tf.cast(self.learning_rate, dtype),
             tf.cast(self.iterations, dtype),
             self._treatments[index],
@@ -86,8 +83,14 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
                 for name, value in self.hyperparameters().items()
             },
         )
-        for target, value in zip(targets, values):
-            target.assign(tf.cast(value, target.dtype))
+        if fused.applies(variable):
+            w, *slots = targets
+            self.step(fused, namespace, w, gradient, slots, *values)
+            return
+        w, *slots = (tf.cast(target, dtype) for target in targets)
+        ends = self.step(rules, namespace, w, gradient, slots, *values)
+        for target, end in zip(targets, ends):
+            target.assign(tf.cast(end, target.dtype))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the resolved arguments of the constructor."""
