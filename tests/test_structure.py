@@ -17,7 +17,7 @@ PACKAGE = ROOT / "tf_largebatch"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 OWN_FILES = [
     path
-    for folder in ("tf_largebatch", "benchmarks", "tests", "tools")
+    for folder in ("tf_largebatch", "tests", "tools")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ] + [ROOT / "setup.py"]
 
@@ -25,14 +25,16 @@ OWN_FILES = [
 # parts of one line do not import each other.
 LAYERS = (
     {"cli"},
+    {"bench"},
     {"study", "garden", "tpu"},
     {"workloads"},
     {"resnet", "bert"},
+    {"skipping"},
     {"records", "experiments", "checkpoints"},
     {"keras", "tf_keras"},
     {"optimizers", "fused"},
     {"rules", "schedules", "variables"},
-    {"configs", "folders", "parallel"},
+    {"configs", "folders", "frames", "parallel", "shards"},
     {"errors", "stopping"},
 )
 WITHIN_A_LAYER = {
@@ -164,6 +166,7 @@ def test_the_families_do_not_know_each_other(family, other):
 @each_module
 def test_only_the_model_gardens_parts_import_it(path):
     parts = ("resnet", "bert", "records", "experiments", "garden", "tpu")
+    parts += ("bench",)
     if part_of(path) not in parts and path != PLUG_IN:
         names = imports(ast.walk(tree(path)))
         assert "official" not in {name[0] for name in names}

@@ -1,109 +1,28 @@
-"""`tf-largebatch bench`, run for real at its smallest size."""
+"""`tf-largebatch bench`: its flags, and what it writes."""
 
+import inspect
 import json
-import math
-import os
+import sys
 
 import pytest
 
-from tf_largebatch.cli import bench, bench_study
+from tf_largebatch.cli import bench
 from tf_largebatch.cli.main import main
-
-OURS = "fit, tf_largebatch.keras.Nesterov"
-
-
-def test_it_prints_and_writes_the_figures(tmp_path, capsys, monkeypatch):
-    path = tmp_path / "figures.json"
-    fits = {OURS: bench_study.FITS[OURS]}
-    monkeypatch.setattr(bench_study, "FITS", fits)
-    arguments = "bench study --steps=12 --repeats=1 --workers=1".split()
-    assert main([*arguments, f"--json={path}"]) == 0
-    figures = json.loads(path.read_text())
-    assert list(figures["ways"]) == [
-        "study",
-        f"{OURS}: whole trial",
-        f"{OURS}: fit again",
-        "study, 1 process of one thread",
-    ]
-    for way in figures["ways"].values():
-        seconds, cpu = way["seconds"], way["cpu_seconds"]["median"]
-        assert 0 < seconds["q1"] <= seconds["median"] <= seconds["q3"]
-        assert way["trials_per_minute"] > 0 and cpu > 0
-        assert 0 < way["cores_busy"] <= figures["cores"] + 1
-    assert figures["set_up_seconds"] > 0
-    # Both do the same, but for rounding, which grows from step to step.
-    (ours,), (fitted,) = figures["test_accuracies"].values()
-    assert ours == pytest.approx(fitted, abs=0.02)
-    said = capsys.readouterr().out
-    assert said == bench_study.table(figures) + "\n"
-
-
-def test_a_way_has_medians_quartiles_and_the_cores_it_kept_busy():
-    timings = [(2.0, 1.0), (1.0, 1.0), (3.0, 4.0), (4.0, 4.0), (10.0, 20.0)]
-    found = bench_study.describe(timings)
-    assert found["seconds"] == {"q1": 2.0, "median": 3.0, "q3": 4.0}
-    assert found["cpu_seconds"] == {"q1": 1.0, "median": 4.0, "q3": 4.0}
-    assert found["trials_per_minute"] == 20.0
-    assert math.isclose(found["cores_busy"], 30 / 20)
-
-
-def test_processes_are_counted_by_what_they_do_together():
-    """Two that overlap: four trials from second 10 to second 18."""
-    found = bench_study.describe_together(
-        [
-            (10.0, 16.0, [(3.0, 2.0), (3.0, 2.0)]),
-            (12.0, 18.0, [(3.0, 2.0), (3.0, 2.0)]),
-        ]
-    )
-    assert found["trials_per_minute"] == 60 * 4 / 8
-    assert found["cores_busy"] == 8 / 8
-    assert found["seconds"]["median"] == 3.0
-
-
-def test_the_table_has_ratios_to_the_studys_program():
-    def way(seconds):
-        return bench_study.describe([(seconds, seconds)])
-
-    figures = {
-        "workload": "digits_resnet",
-        "steps": 72,
-        "batch": 512,
-        "repeats": 10,
-        "device": "a machine",
-        "set_up_seconds": 6.0,
-        "ways": {"study": way(2.0), "fit": way(20.0)},
-    }
-    lines = bench_study.table(figures).splitlines()
-    assert lines[3].endswith("30.0  1.0 times as fast")
-    assert lines[4].endswith(" 3.0  10.0 times as fast")
-    assert "6.0 seconds" in lines[-1]
-
-
-@pytest.mark.parametrize("before", [None, "4"])
-def test_processes_get_a_thread_each_and_this_one_keeps_its_own(
-    before, monkeypatch
-):
-    for name in bench_study.ENVIRONMENT:
-        monkeypatch.delenv(name, raising=False)
-        if before:
-            monkeypatch.setenv(name, before)
-    with bench_study.single_threaded():
-        for name, value in bench_study.ENVIRONMENT.items():
-            assert os.environ[name] == value
-    assert {os.environ.get(name) for name in bench_study.ENVIRONMENT} == {
-        before
-    }
 
 
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ([], "bench needs what to measure: study"),
-        (["optimizers"], "value should be one of <study>"),
+        ([], "bench needs what to measure: input, optimizers, study, train"),
+        (["speed"], "value should be one of <input|optimizers|study|train>"),
         (["study", "--repeats=0"], "--repeats"),
         (["study", "--steps=11"], "--steps"),
         (["study", "--steps=30"], "--steps is 30; give a multiple of 12"),
         (["study", "--json=no/such/folder/x"], "cannot write no/such/folder/x"),
+        (["study", "--plot=no/such/x"], "choose another file with --plot"),
+        (["train", "--steps=24"], "--steps is given, but bench train has no"),
+        (["study", "--size=small"], "leave it out, or measure optimizers"),
+        (["optimizers", "--size=huge"], "--size"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, words, capsys):
@@ -113,7 +32,41 @@ def test_a_mistake_is_one_line(arguments, words, capsys):
     assert error.count("\n") == 1 and words in error
 
 
-def test_every_benchmark_has_both_functions():
-    for name in bench.BENCHMARKS.values():
-        module = bench.importlib.import_module(name)
-        assert callable(module.measure) and callable(module.table)
+@pytest.mark.parametrize("name", bench.BENCHMARKS)
+def test_every_benchmark_has_all_functions(name):
+    module = bench.importlib.import_module(bench.BENCHMARKS[name])
+    for function in ("measure", "table", "bars", "axis"):
+        assert callable(getattr(module, function))
+    options = inspect.signature(module.measure).parameters
+    assert {"repeats", *bench.OF_ONE[name]} <= set(options)
+
+
+class Measured:
+    """A benchmark that takes no time."""
+
+    def measure(self, repeats, **options):
+        return {"repeats": repeats, **options}
+
+    def table(self, figures):
+        return f"{figures['repeats']} repeats"
+
+    def bars(self, figures):
+        bar = {"group": "all", "low": 1.0, "high": 3.0}
+        return [
+            {**bar, "label": "this", "value": 2.0, "ours": True},
+            {**bar, "label": "that", "value": 2.5, "ours": False},
+        ]
+
+    def axis(self, figures):
+        return "seconds"
+
+
+def test_figures_are_printed_written_and_drawn(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "measured", Measured())
+    monkeypatch.setitem(bench.BENCHMARKS, "train", "measured")
+    figures, plot = tmp_path / "figures.json", tmp_path / "bars.png"
+    arguments = ["--repeats=3", f"--json={figures}", f"--plot={plot}"]
+    assert main(["bench", "train", *arguments, "--batch=2"]) == 0
+    assert capsys.readouterr().out == "3 repeats\n"
+    assert json.loads(figures.read_text()) == {"repeats": 3, "batch": 2}
+    assert plot.read_bytes().startswith(b"\x89PNG")

@@ -1,4 +1,15 @@
-"""Measures how fast this package is, against what one would write without it.
+"""Measures how fast this package is, beside what one would use without it.
+
+optimizers: milliseconds of an optimizer's step on the variables of ResNet-50
+and BERT-Base, for this package and every peer that is installed, over the
+floor: the bytes that must move at the bandwidth of a copy. A process each,
+which take turns. --addons_python names the interpreter of an environment with
+tensorflow-addons, which needs an older TensorFlow.
+
+input: examples a second of the training input for ResNet-50 and BERT, beside
+the Model Garden's.
+
+train: what the trainer adds to a bare compiled step of ResNet-50.
 
 study: trials a minute of the study's program, which is compiled once for all
 trials, against a loop that builds, compiles and fits a Keras model anew for
@@ -11,7 +22,7 @@ The machine should have nothing else to do. CPU seconds are least disturbed if
 it has.
 
 example:
-  tf-largebatch bench study --json=bench_study.json
+  tf-largebatch bench optimizers --json=optimizers.json --plot=optimizers.png
 """
 
 import importlib
@@ -24,11 +35,16 @@ from tf_largebatch import configs
 from tf_largebatch.cli import compare
 from tf_largebatch.errors import UserError
 
-EXTRA = "study"
+EXTRA = "study,garden"
 POSITIONAL = "what"
-# Each has measure(repeats, steps, workers), which returns what JSON has, and
-# table(figures), which returns it as text.
-BENCHMARKS = {"study": "tf_largebatch.cli.bench_study"}
+# Each has measure(repeats, ...), which returns what JSON has, table(figures),
+# which returns it as text, and bars(figures) and axis(figures) for the chart.
+BENCHMARKS = {
+    "input": "tf_largebatch.bench.input",
+    "optimizers": "tf_largebatch.bench.optimizers",
+    "study": "tf_largebatch.bench.study",
+    "train": "tf_largebatch.bench.train",
+}
 FLAGS = flags.FlagValues()
 WHAT = flags.DEFINE_enum(
     "what",
@@ -44,23 +60,72 @@ REPEATS = flags.DEFINE_integer(
     lower_bound=1,
     flag_values=FLAGS,
 )
-STEPS = flags.DEFINE_integer(
-    "steps",
-    72,
-    "length of a trial",
-    lower_bound=12,
-    flag_values=FLAGS,
-)
-WORKERS = flags.DEFINE_integer(
-    "workers",
-    None,
-    "processes with a thread each that do trials at the same time, which is "
-    "measured after the rest; without it one a core; 0 leaves it out",
-    lower_bound=0,
-    flag_values=FLAGS,
-)
+# The flags of one benchmark alone, by its name.
+OF_ONE = {
+    "study": {
+        "steps": flags.DEFINE_integer(
+            "steps",
+            72,
+            "study: length of a trial",
+            lower_bound=12,
+            flag_values=FLAGS,
+        ),
+        "workers": flags.DEFINE_integer(
+            "workers",
+            None,
+            "study: processes with a thread each that do trials at the same "
+            "time, which is measured after the rest; without it one a core; "
+            "0 leaves it out",
+            lower_bound=0,
+            flag_values=FLAGS,
+        ),
+    },
+    "optimizers": {
+        "sizes_of": flags.DEFINE_multi_enum(
+            "size",
+            ["resnet50", "bert_base"],
+            ["resnet50", "bert_base", "small"],
+            "optimizers: whose variables; may be given several times",
+            flag_values=FLAGS,
+        ),
+        "algorithms": flags.DEFINE_multi_enum(
+            "algorithm",
+            ["momentum", "Adam", "LARS", "LAMB"],
+            ["momentum", "Adam", "LARS", "LAMB"],
+            "optimizers: which; may be given several times",
+            flag_values=FLAGS,
+        ),
+        "addons_python": flags.DEFINE_string(
+            "addons_python",
+            None,
+            "optimizers: interpreter of an environment with tensorflow-addons; "
+            "benchmarks/tensorflow_addons.sh makes one",
+            flag_values=FLAGS,
+        ),
+    },
+    "input": {
+        "input_path": flags.DEFINE_string(
+            "input_path",
+            None,
+            "input: pattern of ImageNet's TFRecord files; without it made ones",
+            flag_values=FLAGS,
+        ),
+    },
+    "train": {
+        "batch": flags.DEFINE_integer(
+            "batch",
+            16,
+            "train: pictures a step",
+            lower_bound=1,
+            flag_values=FLAGS,
+        ),
+    },
+}
 JSON = flags.DEFINE_string(
     "json", None, "file to write all figures to", flag_values=FLAGS
+)
+PLOT = flags.DEFINE_string(
+    "plot", None, "file to draw them to, as PNG", flag_values=FLAGS
 )
 
 
@@ -72,23 +137,41 @@ def main() -> int:
             "see tf-largebatch bench --help"
         )
     compare.quiet()
+    check_flags(WHAT.value)
     benchmark = importlib.import_module(BENCHMARKS[WHAT.value])
-    path = pathlib.Path(JSON.value) if JSON.value else None
-    if path is not None:
-        check_writable(path)
-    figures = benchmark.measure(REPEATS.value, STEPS.value, WORKERS.value)
-    if path is not None:
-        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    options = {name: flag.value for name, flag in OF_ONE[WHAT.value].items()}
+    for name in ("json", "plot"):
+        check_writable(name, FLAGS[name].value)
+    figures = benchmark.measure(REPEATS.value, **options)
+    if JSON.value:
+        text = json.dumps(figures, indent=1) + "\n"
+        pathlib.Path(JSON.value).write_text(text, encoding="utf-8")
+    if PLOT.value:
+        from tf_largebatch.bench import chart
+
+        chart.draw(benchmark.bars(figures), benchmark.axis(figures), PLOT.value)
     print(benchmark.table(figures))
     return 0
 
 
-def check_writable(path: pathlib.Path) -> None:
+def check_flags(what: str) -> None:
+    """Raises UserError at a flag of another benchmark."""
+    for other, options in OF_ONE.items():
+        for flag in options.values():
+            if other != what and flag.present:
+                raise UserError(
+                    f"--{flag.name} is given, but bench {what} has no use for "
+                    f"it; leave it out, or measure {other}"
+                )
+
+
+def check_writable(name: str, path: str | None) -> None:
     """Raises UserError where a file cannot be written, before the work."""
     try:
-        path.open("a").close()
+        if path:
+            pathlib.Path(path).open("a").close()
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {configs.reason(error)}; choose another "
-            "file with --json"
+            f"file with --{name}"
         ) from error

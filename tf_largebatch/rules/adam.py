@@ -53,8 +53,9 @@ def adam_direction(
     s = beta_2 * s + (1 - beta_2) * xp.square(g)
     if not bias_correction:
         return m / (xp.sqrt(s) + epsilon), m, s
-    mh = m / one_minus_power(xp, beta_1, step + 1)
-    sh = s / one_minus_power(xp, beta_2, step + 1)
+    # By the reciprocal, lest every element be divided by the same number.
+    mh = m * (1 / one_minus_power(xp, beta_1, step + 1))
+    sh = s * (1 / one_minus_power(xp, beta_2, step + 1))
     return mh / (xp.sqrt(sh) + epsilon), m, s
 
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 import tf_largebatch.keras
 from tf_largebatch import parallel
+from tf_largebatch.bench.timing import quartiles
 from tf_largebatch.errors import RunError, UserError
 from tf_largebatch.study import protocol, summary
 from tf_largebatch.study.protocol import Run
@@ -42,7 +43,6 @@ FITS = {
         weight_decay=numbers["weight_decay"],
     ),
 }
-QUARTILES = ("q1", "median", "q3")
 
 # Seconds until it is looked whether a process has failed.
 LOOK = 1
@@ -208,12 +208,6 @@ def describe(timings: Sequence[Timing]) -> dict[str, Any]:
     }
 
 
-def quartiles(values: Sequence[float]) -> dict[str, float]:
-    """Returns median and quartiles."""
-    found = np.quantile(values, (0.25, 0.5, 0.75))
-    return dict(zip(QUARTILES, map(float, found)))
-
-
 def work_together(steps: int, trials: int, count: int) -> list[Work]:
     """Has processes do trials at the same time; returns what each did.
 
@@ -310,3 +304,24 @@ def table(figures: Mapping[str, Any]) -> str:
         f"{figures['set_up_seconds']:.1f} seconds.",
     ]
     return "\n".join(lines)
+
+
+def bars(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns what the chart shows."""
+    return [
+        {
+            "group": f"{figures['workload']}, {figures['steps']} steps a trial",
+            "label": name,
+            "value": way["trials_per_minute"],
+            "low": way["trials_per_minute"],
+            "high": way["trials_per_minute"],
+            "ours": name.startswith(STUDY),
+        }
+        for name, way in figures["ways"].items()
+    ]
+
+
+def axis(figures: Mapping[str, Any]) -> str:
+    """Returns what the chart's numbers are."""
+    del figures
+    return "trials a minute"

@@ -1,0 +1,1 @@
+"""What `tf-largebatch bench` measures, one file a benchmark."""
