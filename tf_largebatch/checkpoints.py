@@ -1,11 +1,19 @@
-"""Checkpoints on any file system: found, and what is wrong with them."""
+"""Checkpoints on any file system: found, held against their checksums."""
+
+import re
+import sys
 
 import tensorflow as tf
 
 from tf_largebatch import configs
+from tf_largebatch.errors import UserError
 
 # What the file system or TensorFlow raise where a file cannot be used.
 ERRORS = (OSError, tf.errors.OpError)
+# What TensorFlow's reader raises beside these.
+UNREADABLE = (*ERRORS, LookupError, RuntimeError, ValueError)
+PREFIX = "ckpt-"
+DAMAGED = "damaged-"
 
 
 def newest(folder: str) -> str | None:
@@ -25,3 +33,70 @@ def first_line(error: Exception) -> str:
     """Returns what an error of the file system or TensorFlow says."""
     text = getattr(error, "message", None) or configs.reason(error)
     return str(text).splitlines()[0]
+
+
+def damage(path: str) -> str | None:
+    """Returns what is wrong with a checkpoint; None if all can be read.
+
+    TensorFlow holds every value that it reads against its checksum.
+    """
+    try:
+        reader = tf.train.load_checkpoint(path)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except UNREADABLE as error:
+        return first_line(error)
+    return None
+
+
+def mend(folder: str) -> None:
+    """Makes the newest checkpoint that is whole the one to go on from.
+
+    What a process that was killed has left half written is removed. A damaged
+    checkpoint is named, and gets another name, under which nothing finds it.
+
+    Args:
+        folder: of the run; it need not be there.
+
+    Raises:
+        UserError: there are checkpoints, but none is whole.
+    """
+    for path in tf.io.gfile.glob(f"{folder}/{PREFIX}*_temp*"):
+        tf.io.gfile.rmtree(path)
+    paths, damaged = saved(folder), {}
+    while paths and (why := damage(paths[-1])):
+        damaged[paths.pop()] = why
+    if damaged and not paths:
+        path, why = damaged.popitem()
+        raise UserError(
+            f"no checkpoint in {folder} can be read, such as {path}: {why}; "
+            "give another --model_dir, to begin anew"
+        )
+    for path, why in damaged.items():
+        set_aside(path)
+        print(
+            f"{path} is damaged ({why}); going on from {paths[-1]}",
+            file=sys.stderr,
+        )
+    if paths and newest(folder) != paths[-1]:
+        tf.compat.v1.train.update_checkpoint_state(folder, paths[-1], paths)
+
+
+def saved(folder: str) -> list[str]:
+    """Returns the paths of all checkpoints of a run, the newest last."""
+    found = tf.io.gfile.glob(f"{folder}/{PREFIX}*.index")
+    numbers = {
+        int(match[1]): path.removesuffix(".index")
+        for path in found
+        if (match := re.search(rf"{PREFIX}(\d+)\.index$", path))
+    }
+    return [path for _, path in sorted(numbers.items())]
+
+
+def set_aside(path: str) -> None:
+    """Renames the files of a checkpoint."""
+    folder, _, name = path.rpartition("/")
+    for file in tf.io.gfile.glob(f"{path}.*"):
+        rest = file.removeprefix(path)
+        aside = f"{folder}/{DAMAGED}{name}{rest}"
+        tf.io.gfile.rename(file, aside, overwrite=True)

@@ -78,8 +78,8 @@ def table(work: Work) -> str:
     lines = [
         f"`{work.name}`:",
         "",
-        "| chips | examples a core | batch | T_c, ms | T_r, ms | T_u, ms | T_s, ms "
-        "| update's share | sharded |",
+        "| chips | examples a core | batch | T_c, ms | T_r, ms | T_u, ms "
+        "| T_s, ms | update's share | sharded |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for chips in CHIPS_IN_ALL:

@@ -1,6 +1,8 @@
 """The outer loop: when to train, evaluate, save, and stop."""
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import tensorflow as tf
 from official.core import train_lib
 
 from tf_largebatch import checkpoints, stopping
+from tf_largebatch.errors import RunError
 
 Output = dict[str, Any]
 
@@ -75,8 +78,23 @@ class Controller(orbit.Controller):
         between = bool(interval and self.step % interval)
         if check_interval and between or self.is_saved():
             return False
-        with stopping.deferred():
+        with stopping.deferred(), self.naming_what_is_left():
             return super()._maybe_save_checkpoint(check_interval=False)
+
+    @contextlib.contextmanager
+    def naming_what_is_left(self) -> Iterator[None]:
+        """Turns a failure to save into a RunError that says what there is."""
+        try:
+            yield
+        except checkpoints.ERRORS as error:
+            last = self.checkpoint_manager.latest_checkpoint
+            rest = f"goes on from {last}" if last else "begins anew"
+            raise RunError(
+                f"cannot save step {self.step} in "
+                f"{self.checkpoint_manager.directory}: "
+                f"{checkpoints.first_line(error)}; make room, and the same "
+                f"command {rest}"
+            ) from error
 
     def is_saved(self) -> bool:
         """Whether there is a checkpoint of this very step."""
@@ -85,8 +103,9 @@ class Controller(orbit.Controller):
 
     def save_checkpoint(self) -> None:
         """Saves, and waits until that is done."""
-        super().save_checkpoint()
-        self._sync_on_async_checkpointing()
+        with self.naming_what_is_left():
+            super().save_checkpoint()
+            self._sync_on_async_checkpointing()
 
 
 class Follower(tf.train.CheckpointManager):

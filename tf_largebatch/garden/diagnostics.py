@@ -36,6 +36,24 @@ def treatments_of(optimizer: Any) -> Sequence[Treatment]:
     return optimizer._treatments
 
 
+def first_bad(
+    before: tf.Tensor, step: tf.Tensor, norms: tf.Tensor
+) -> tf.Tensor:
+    """Returns in which step which variable's gradient was not finite first.
+
+    Args:
+        before: what was known, int64 of shape (2,): step and variable's
+            number, negative while all have been finite.
+        step: which is taken, int64, 0 at the first.
+        norms: of the gradients, shape (variables,).
+    """
+    finite = tf.math.is_finite(norms)
+    place = tf.argmin(tf.cast(finite, tf.int32))
+    found = tf.stack([step, place])
+    is_first = (before[0] < 0) & ~tf.reduce_all(finite)
+    return tf.where(is_first, found, before)
+
+
 def trust_ratios(
     optimizer: Any, gradients: Tensors, variables: Sequence[tf.Variable]
 ) -> tf.Tensor:

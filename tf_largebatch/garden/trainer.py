@@ -15,10 +15,12 @@ import tensorflow as tf
 from official.core import base_trainer
 
 from tf_largebatch import stopping
-from tf_largebatch.errors import UserError
+from tf_largebatch.errors import DivergenceError, UserError
+from tf_largebatch.fused import l2_norm
 from tf_largebatch.garden import diagnostics
 
 Inputs = Any
+NONE = -1  # No step, no variable.
 Logs = dict[str, Any]
 REDUCTIONS: dict[str, Callable[..., Any]] = {
     "min": np.min,
@@ -101,6 +103,9 @@ class Trainer(base_trainer.Trainer):
         ]
         count = len(diagnostics.adapted(optimizer))
         self._gradient_norm = same_on_all_replicas(tf.zeros([]))
+        self._first_bad = same_on_all_replicas(
+            tf.constant([NONE, NONE], tf.int64)
+        )
         self._trust_ratios = same_on_all_replicas(tf.zeros([count]))
 
     def _train_data(self) -> Any:
@@ -176,7 +181,11 @@ class Trainer(base_trainer.Trainer):
         variables = self.task.trained_variables(self.model)
         context = tf.distribute.get_replica_context()
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        self._gradient_norm.assign(tf.linalg.global_norm(gradients))
+        norms = tf.stack([*map(l2_norm, gradients)])
+        self._gradient_norm.assign(l2_norm(norms))
+        self._first_bad.assign(
+            diagnostics.first_bad(self._first_bad, self.global_step, norms)
+        )
         self._trust_ratios.assign(
             diagnostics.trust_ratios(self.optimizer, gradients, variables)
         )
@@ -199,6 +208,7 @@ class Trainer(base_trainer.Trainer):
         last step.
         """
         logs = super().train_loop_end()
+        self._check_gradients()
         logs["gradient_norm"] = self._gradient_norm.numpy()
         ratios = self._trust_ratios.numpy()
         if ratios.size:
@@ -216,6 +226,18 @@ class Trainer(base_trainer.Trainer):
         figures = {name: as_float(value) for name, value in logs.items()}
         seconds = time.perf_counter() - began
         return {**figures, "examples_per_second": examples / seconds}
+
+    def _check_gradients(self) -> None:
+        """Raises DivergenceError if a gradient was no number in this loop."""
+        step, place = self._first_bad.numpy()
+        if step == NONE:
+            return
+        name = self.task.trained_variables(self.model)[place].name
+        raise DivergenceError(
+            f"the training diverged: in step {step + 1} the gradient of {name}"
+            " and maybe more is not finite; a smaller learning rate or a "
+            "longer warmup may help, and --model_dir has the last checkpoint"
+        )
 
     def eval_reduce(self, state: Any = None, step_outputs: Any = None) -> Any:
         """Adds a batch to an evaluation, unless that is to stop."""

@@ -246,6 +246,7 @@ def variables_of(trainer: Trainer) -> Iterator[tf.Variable]:
         yield from metric.variables
     yield from (
         trainer.global_step,
+        trainer._first_bad,
         trainer._gradient_norm,
         trainer._trust_ratios,
     )

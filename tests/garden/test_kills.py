@@ -1,0 +1,227 @@
+"""Training is killed again and again, and ends as if nothing had happened."""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+
+from tf_largebatch import checkpoints
+from tf_largebatch.errors import UserError
+
+RECIPE = "resnet50/lars_32k"
+KILLS, STEPS = 20, 80
+SLOWEST_STOP = 30
+
+
+def state(path):
+    """Returns all that a checkpoint holds, by name."""
+    reader = tf.train.load_checkpoint(str(path))
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if not name.startswith(("_CHECKPOINTABLE", "save_counter"))
+    }
+
+
+def assert_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def start(small, tmp_path_factory):
+    """A function that starts training in a folder, deterministically."""
+    path = tmp_path_factory.mktemp("settings") / "small.yaml"
+    config = small(RECIPE).as_dict()
+    config["trainer"] |= {"train_steps": STEPS, "max_to_keep": 3}
+    parts = ("task", "trainer", "runtime")
+    path.write_text(yaml.safe_dump({part: config[part] for part in parts}))
+
+    def process(folder, *more, **arguments):
+        return subprocess.Popen(
+            [sys.executable, "-m", "tf_largebatch.cli.main", "train"]
+            + [f"--recipe={RECIPE}", f"--config_file={path}", "--mode=train"]
+            + [f"--model_dir={folder}", "--deterministic", *more],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **arguments,
+        )
+
+    return process
+
+
+@pytest.fixture(scope="module")
+def undisturbed(start, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    process = start(folder)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    return folder
+
+
+@pytest.mark.slow
+def test_runs_that_are_killed_lose_nothing(start, undisturbed, tmp_path):
+    """At random moments, many of which are in the middle of a checkpoint."""
+    chance, folder = random.Random(0), tmp_path / "run"
+    kills = half_written = 0
+    while kills < KILLS:
+        process = start(folder)
+        steps = chance.randrange(1, 5)
+        for line in process.stderr:
+            steps -= line.startswith("train | step")
+            if not steps:
+                break
+        time.sleep(chance.uniform(0, 0.2))
+        process.kill()
+        if process.wait() == 0:
+            break
+        kills += 1
+        process.communicate()
+        newest = checkpoints.saved(str(folder))[-1:]
+        half_written += bool([*folder.glob("*_temp*")])
+        half_written += any(map(checkpoints.damage, newest))
+    process = start(folder)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert_equal(
+        state(folder / f"ckpt-{STEPS}"), state(undisturbed / f"ckpt-{STEPS}")
+    )
+    assert len(checkpoints.saved(str(folder))) == 3
+    assert not [*folder.glob("*_temp*")]
+    print(f"\n{kills} kills survived, {half_written} while it was saving")
+    assert kills >= KILLS // 2
+
+
+@pytest.mark.slow
+def test_two_undisturbed_runs_are_equal(start, undisturbed, tmp_path):
+    process = start(tmp_path / "run")
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    for step in range(STEPS - 2, STEPS + 1):
+        assert_equal(
+            state(tmp_path / f"run/ckpt-{step}"),
+            state(undisturbed / f"ckpt-{step}"),
+        )
+
+
+@pytest.mark.slow
+def test_sigterm_saves_in_time(start, undisturbed, tmp_path):
+    folder = tmp_path / "run"
+    process = start(folder)
+    for line in process.stderr:
+        if "steps/sec" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    begin = time.monotonic()
+    said = process.stderr.read()
+    process.wait()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert time.monotonic() - begin < SLOWEST_STOP
+    assert "stopped; saved at step" in said
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_last_good_checkpoint(start, tmp_path):
+    """A file of at most so many bytes stands for a disk that is full."""
+    folder = tmp_path / "run"
+
+    def little_room():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        size = max(os.path.getsize(path) for path in folder.glob("ckpt-1.*"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+
+    process = start(folder, "--params_override=trainer.train_steps=1")
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    before = state(folder / "ckpt-1")
+    process = start(folder, preexec_fn=little_room)
+    _, said = process.communicate()
+    assert process.returncode == 1
+    last = said.splitlines()[-1]
+    assert "cannot save step 2 in" in last, said
+    assert "make room, and the same command goes on from" in last
+    assert_equal(state(folder / "ckpt-1"), before)
+    process = start(folder, "--params_override=trainer.train_steps=3")
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert state(folder / "ckpt-3")
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    """A run's folder, to be damaged."""
+    return shutil.copytree(trained(RECIPE), tmp_path / "copy")
+
+
+def cut_index(path):
+    path.with_suffix(".index").write_bytes(b"")
+
+
+def cut_data(path):
+    (file,) = path.parent.glob(f"{path.name}.data*")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip_a_bit(path):
+    (file,) = path.parent.glob(f"{path.name}.data*")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def lose_data(path):
+    (file,) = path.parent.glob(f"{path.name}.data*")
+    file.unlink()
+
+
+DAMAGES = [cut_index, cut_data, flip_a_bit, lose_data]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
+    damage, copy, capsys
+):
+    newest = copy / "ckpt-4"
+    assert checkpoints.damage(str(newest)) is None
+    damage(newest)
+    checkpoints.mend(str(copy))
+    said = capsys.readouterr().err
+    assert said.startswith(f"{newest} is damaged (")
+    assert said.endswith(f"); going on from {copy / 'ckpt-3'}\n")
+    assert checkpoints.newest(str(copy)) == str(copy / "ckpt-3")
+    assert [*copy.glob("damaged-ckpt-4.*")] and not [*copy.glob("ckpt-4.*")]
+    checkpoints.mend(str(copy))
+    assert capsys.readouterr().err == ""
+
+
+def test_where_all_are_damaged_nothing_begins_anew(copy):
+    for path in copy.glob("ckpt-*.index"):
+        flip_a_bit(path.with_suffix(""))
+    before = sorted(copy.rglob("*"))
+    with pytest.raises(UserError, match="no checkpoint in .* can be read"):
+        checkpoints.mend(str(copy))
+    assert sorted(copy.rglob("*")) == before
+
+
+def test_a_run_without_its_list_of_checkpoints_goes_on(copy):
+    (copy / "checkpoint").unlink()
+    (copy / "ckpt-5_temp").mkdir()
+    checkpoints.mend(str(copy))
+    assert checkpoints.newest(str(copy)) == str(copy / "ckpt-4")
+    assert not (copy / "ckpt-5_temp").exists()
+
+
+def test_a_folder_that_is_not_there_needs_no_mending(tmp_path):
+    checkpoints.mend(str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
