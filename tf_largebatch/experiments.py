@@ -163,8 +163,12 @@ class Task(base_task.Task, abc.ABC):
         Args:
             params: ``train_data`` or ``validation_data``.
 
+        Returns:
+            Where its records are, if it has any.
+
         Raises:
-            UserError: it is not.
+            UserError: it is not, or more records are broken than may be left
+                out.
         """
 
     @abc.abstractmethod
@@ -206,12 +210,31 @@ class Task(base_task.Task, abc.ABC):
         data = self.task_config.validation_data
         (examples,) = (each for each in metrics if each.name == "examples")
         counted = int(examples.result().numpy())
-        if data.num_examples not in (0, counted):
+        broken = sum(left_out(self, validation_data=data).values())
+        if data.num_examples not in (0, counted + broken):
             raise RunError(
                 f"the evaluation counted {counted} examples of "
                 f"{data.num_examples}, which "
                 "task.validation_data.num_examples says there are"
             )
+
+
+def left_out(task: Task, **data: Any) -> dict[str, int]:
+    """Returns how many broken records are left out, where some may be.
+
+    Args:
+        task: whose data it is.
+        data: ``train_data``, ``validation_data`` or both.
+
+    Returns:
+        Figures of a run, such as ``train_data_left_out``.
+    """
+    return {
+        f"{name}_left_out": task.open_data(each).left_out
+        for name, each in data.items()
+        # The questions of SQuAD are not in records.
+        if getattr(each, "max_corrupt_records", 0)
+    }
 
 
 def share_of(global_batch_size: int, replicas: int) -> int:

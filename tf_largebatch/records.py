@@ -8,7 +8,9 @@ a run which goes on where it stopped sees what it would have seen.
 import concurrent.futures
 import contextlib
 import dataclasses
+import fnmatch
 import functools
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -18,23 +20,29 @@ import tensorflow as tf
 from absl import logging
 from official.modeling import hyperparams
 
+from tf_largebatch import frames, shards
 from tf_largebatch.errors import UserError
 
 ALL = -1
 DAMAGED = "the record is corrupt or cut short"
+GONE = "the file is missing"
+TOO_FEW = "the file ends before the record"
 # What tf.data raises at a broken record; UnicodeDecodeError where a message of
 # TensorFlow's quotes the record.
 READ_ERRORS = (
     tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.NotFoundError,
     tf.errors.PermissionDeniedError,
     UnicodeDecodeError,
     tf.errors.InvalidArgumentError,
 )
 # What messages of TensorFlow's mention at a record that is no such example.
-NO_EXAMPLE = re.compile("parse example|Feature:|codec")
-# A record is its length (8 bytes), a checksum (4), the data, a checksum (4).
-HEADER = 12
-FOOTER = 4
+NO_EXAMPLE = re.compile(
+    "parse example|serialized Example|Data type|Feature:|codec"
+)
+# And where a file is not what it was, or what TFDS says of it.
+OTHER_FILE = "expected to contain|No such file"
 # Large, because object stores answer slowly.
 READ_BUFFER = 8 << 20
 
@@ -55,6 +63,9 @@ class DataConfig(hyperparams.Config):
         shuffle_buffer_size: from how many records the next one is drawn.
         cycle_length: from how many files records are taken in turn.
         cache: whether this host's records stay in its memory.
+        max_corrupt_records: up to so many broken records are left out. To
+            find them all data is read, and decoded, once at every start, by
+            every host; with 0 nothing is, and the first one met is an error.
         streams: in how many parts training reads the examples, each with an
             order of its own. A step takes equally many of each, so that runs
             with as many streams take the same steps on any number of hosts
@@ -69,6 +80,7 @@ class DataConfig(hyperparams.Config):
     shuffle_buffer_size: int = 16384
     cycle_length: int = 16
     cache: bool = False
+    max_corrupt_records: int = 0
     streams: int = 0
 
     def described(self) -> str:
@@ -83,18 +95,54 @@ class Piece:
     Attributes:
         path: of the file.
         skip: how many records stand before the first one.
-        take: how many there are; ALL means up to the end of the file.
+        take: how many there are, with those in ``without``; ALL means up to
+            the end of the file.
+        without: which of them are left out, in order, by their numbers in
+            the file.
     """
 
     path: str
     skip: int = 0
     take: int = ALL
+    without: tuple[int, ...] = ()
 
     def count(self) -> int:
         """Returns how many records there are."""
         if self.take == ALL:
             return count_records(self.path) - self.skip
-        return self.take
+        return self.take - len(self.without)
+
+    def number(self, index: int) -> int:
+        """Returns the number in the file of a record, by its place here.
+
+        >>> [Piece("a", 2, 5, (3, 4)).number(index) for index in range(3)]
+        [2, 5, 6]
+        """
+        number = self.skip + index
+        for left_out in self.without:
+            number += left_out <= number
+        return number
+
+    def part(self, first: int, last: int) -> "Piece":
+        """Returns some records, from the place of the first to the last's."""
+        start, end = self.number(first), self.number(last)
+        without = [each for each in self.without if start < each < end]
+        return Piece(self.path, start, end - start + 1, tuple(without))
+
+    def runs(self) -> list[tuple[int, int]]:
+        """Returns the records that follow each other, as skip and take.
+
+        >>> Piece("a", 2, 5, (3, 4)).runs(), Piece("a").runs()
+        ([(2, 1), (5, 2)], [(0, -1)])
+        """
+        if not self.without:
+            return [(self.skip, self.take)]
+        bounds = [self.skip - 1, *self.without, self.skip + self.take]
+        return [
+            (before + 1, after - before - 1)
+            for before, after in zip(bounds, bounds[1:])
+            if after > before + 1
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,9 +151,11 @@ class Source:
 
     Attributes:
         pieces: where they are.
+        left_out: how many broken ones are not among them.
     """
 
     pieces: Sequence[Piece]
+    left_out: int = dataclasses.field(default=0, kw_only=True)
 
     @functools.cached_property
     def counts(self) -> list[int]:
@@ -120,8 +170,7 @@ class Source:
         for piece, count in zip(self.pieces, self.counts):
             first, last = max(start, 0), min(stop, count)
             if first < last:
-                skip = piece.skip + first
-                share.append(Piece(piece.path, skip, last - first))
+                share.append(piece.part(first, last - 1))
             start, stop = start - count, stop - count
         return share
 
@@ -161,11 +210,32 @@ class Check:
             tensors. It may fail.
         problem: takes that, as arrays; returns what is wrong, or None.
         reason: takes an error of TensorFlow's; returns what is wrong.
+        pass_or_fail: takes a serialized record; fails where something is
+            wrong, and returns tensors that say nothing. It does without
+            Python, and so is faster. None means that there is no such thing.
     """
 
     look: Callable[[tf.Tensor, tf.Tensor], Any]
     problem: Callable[[Any], str | None]
     reason: Callable[[Exception], str]
+    pass_or_fail: Callable[[tf.Tensor], Any] | None = None
+
+
+class BrokenRecord(UserError):
+    """A record that is corrupt, or not what it should be.
+
+    Args:
+        path: of the file.
+        number: of the record in it, from 0.
+        what: what is wrong.
+    """
+
+    def __init__(self, path: str, number: int, what: str):
+        self.path, self.number, self.what = path, number, what
+        super().__init__(
+            f"{what}, in {path}, record {number} (the first is 0); "
+            "replace the file"
+        )
 
 
 def count_all(pieces: Sequence[Piece]) -> list[int]:
@@ -178,19 +248,35 @@ def count_records(path: str) -> int:
     """Returns how many records a file has, from their lengths alone.
 
     Raises:
-        UserError: the file is cut short, or is no TFRecord file.
+        BrokenRecord: the file is cut short, or is no TFRecord file.
     """
     size = size_of(path)
-    count = position = 0
     with naming(path), tf.io.gfile.GFile(path, "rb") as file:
-        while position < size:
-            file.seek(position)
-            length = int.from_bytes(file.read(HEADER)[:8], "little")
-            position += HEADER + length + FOOTER
-            if position > size:
-                raise broken(path, count, DAMAGED)
-            count += 1
+        count, position = frames.walk(file, size)
+    if position < size:
+        raise BrokenRecord(path, count, DAMAGED)
     return count
+
+
+def check_ends(pieces: Sequence[Piece]) -> None:
+    """Looks whether files end where a record does, without reading them.
+
+    tf.data takes one for whole that ends inside a length: epochs would be
+    shorter than they should be, and nobody knew.
+
+    Raises:
+        BrokenRecord: one does not.
+    """
+
+    def check_end(piece: Piece) -> None:
+        size = size_of(piece.path)
+        with naming(piece.path), tf.io.gfile.GFile(piece.path, "rb") as file:
+            whole = frames.ends_whole(file, size)
+        if not whole:
+            count_records(piece.path)
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        list(pool.map(check_end, [x for x in pieces if x.take == ALL]))
 
 
 @contextlib.contextmanager
@@ -202,13 +288,6 @@ def naming(path: str) -> Iterator[None]:
         raise UserError(f"cannot read {path}: {error.message}") from error
 
 
-def broken(path: str, number: int, what: str) -> UserError:
-    """Returns the error that names a record."""
-    return UserError(
-        f"{what}, in {path}, record {number} (the first is 0); replace the file"
-    )
-
-
 def open_files(input_path: str | Sequence[str]) -> Source:
     """Returns what is in TFRecord files.
 
@@ -218,18 +297,71 @@ def open_files(input_path: str | Sequence[str]) -> Source:
     Raises:
         UserError: a pattern matches nothing, or a file is empty.
     """
+    found = [path for each in split(input_path) for path in match(each)]
+    source = Source([*map(Piece, found)])
+    check_files(source)
+    return source
+
+
+def open_data(config: DataConfig) -> Source:
+    """Returns what a config asks for; nothing of it is read.
+
+    Of files that are numbered, such as train-00000-of-00010, those that are
+    missing are there as well, at the end, where broken records are left out.
+
+    Raises:
+        UserError: a pattern matches nothing, or a file is missing.
+    """
+    found, gone = [], []
+    for pattern in split(config.input_path):
+        paths = match(pattern)
+        found += paths
+        gone += absent(pattern, paths)
+    if gone and not config.max_corrupt_records:
+        raise UserError(
+            f"{GONE}, though the others of its name are there: {gone[0]}; "
+            "complete the data, or ask for fewer files in input_path"
+        )
+    return Source([*map(Piece, [*found, *gone])])
+
+
+def split(input_path: str | Sequence[str]) -> list[str]:
+    """Returns patterns that are a list or separated by commas."""
     texts = [input_path] if isinstance(input_path, str) else input_path
-    patterns = [part.strip() for text in texts for part in text.split(",")]
-    paths = [path for pattern in patterns for path in match(pattern)]
+    return [part.strip() for text in texts for part in text.split(",")]
+
+
+def absent(pattern: str, paths: Sequence[str]) -> list[str]:
+    """Returns what a pattern asks for, by the files' numbers, and is not there.
+
+    >>> absent("a/*", ["a/train-00000-of-00002"])
+    ['a/train-00001-of-00002']
+    >>> absent("a/train-00000-*", ["a/train-00000-of-00002"])
+    []
+    """
+    name = os.path.basename(pattern)
+    return [
+        path
+        for path in shards.missing(paths)
+        if fnmatch.fnmatchcase(os.path.basename(path), name)
+    ]
+
+
+def check_files(source: Source) -> None:
+    """Raises UserError at the first file that is missing or has no record."""
+    paths = [piece.path for piece in source.pieces]
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        sizes = list(pool.map(size_of, paths))
-    for path, length in zip(paths, sizes):
-        if length < HEADER + FOOTER:
-            raise UserError(
-                f"the file holds no record, only {length} bytes, in {path}; "
-                "replace it"
-            )
-    return Source([*map(Piece, paths)])
+        for path, what in zip(paths, pool.map(file_problem, paths)):
+            if what is not None:
+                raise UserError(f"{what}, in {path}; replace it")
+
+
+def file_problem(path: str) -> str | None:
+    """Returns what is wrong with a file as a whole, if something is."""
+    length = size_of(path)
+    if length < frames.HEADER + frames.FOOTER:
+        return f"the file holds no record, only {length} bytes"
+    return None
 
 
 def match(pattern: str) -> list[str]:
@@ -313,6 +445,7 @@ def training_examples(
             return look(tf.stack([seed, index * streams + number]), record)
 
         pieces = source.files_of(number, streams)
+        check_ends(pieces)
         examples = shuffled(pieces, config, seed, first).enumerate(first)
         return examples.map(number_and_look, tf.data.AUTOTUNE)
 
@@ -417,7 +550,7 @@ def evaluation_batches(
     examples = share.map(
         lambda record: (*look(record), tf.ones(())), tf.data.AUTOTUNE
     )
-    missing = batches * batch_size_per_replica - sum(x.take for x in pieces)
+    missing = batches * batch_size_per_replica - sum(x.count() for x in pieces)
     filled = examples.concatenate(
         zeros(examples.element_spec).repeat(missing)
     ).batch(batch_size_per_replica, drop_remainder=True)
@@ -435,9 +568,10 @@ def zeros(spec: Any) -> tf.data.Dataset:
 def count(source: Source, config: DataConfig) -> int:
     """Returns how many examples there are; UserError if not as expected."""
     total = sum(source.counts)
-    if config.num_examples not in (0, total):
+    if config.num_examples not in (0, total + source.left_out):
+        broken = f" and {source.left_out} broken ones" * bool(source.left_out)
         raise UserError(
-            f"there are {total} examples, not num_examples = "
+            f"there are {total} examples{broken}, not num_examples = "
             f"{config.num_examples}, in {config.described()}; "
             "complete the data, or correct num_examples"
         )
@@ -505,10 +639,14 @@ def read(
         seed: a pair of integers that decides the order of the pieces; None
             leaves it as it is.
     """
+    runs = [piece.runs() for piece in pieces]
+    longest = max(map(len, runs), default=1)
+    # Filled up with runs of no record.
+    table = [each + [(0, 0)] * (longest - len(each)) for each in runs]
+    numbers = np.array(table, np.int64).reshape(-1, longest, 2)
     columns = [
         tf.constant([piece.path for piece in pieces], tf.string),
-        tf.constant([piece.skip for piece in pieces], tf.int64),
-        tf.constant([piece.take for piece in pieces], tf.int64),
+        *(tf.constant(numbers[..., part]) for part in range(2)),
     ]
     if seed is not None:
         order = tf.random.experimental.stateless_shuffle(
@@ -516,16 +654,32 @@ def read(
         )
         columns = [tf.gather(column, order) for column in columns]
     return tf.data.Dataset.from_tensor_slices(tuple(columns)).interleave(
-        read_piece,
+        read_file if ALL in [piece.take for piece in pieces] else read_exactly,
         cycle_length=cycle_length,
         num_parallel_calls=tf.data.AUTOTUNE,
     )
 
 
+def read_exactly(
+    path: tf.Tensor, skips: tf.Tensor, takes: tf.Tensor
+) -> tf.data.Dataset:
+    """Does what :func:`read_file` does; fails where there are too few."""
+    count = tf.data.experimental.assert_cardinality(tf.reduce_sum(takes))
+    return read_file(path, skips, takes).apply(count)
+
+
+def read_file(
+    path: tf.Tensor, skips: tf.Tensor, takes: tf.Tensor
+) -> tf.data.Dataset:
+    """Returns the serialized records of one file's runs, in their order."""
+    runs = tf.data.Dataset.from_tensor_slices((skips, takes))
+    return runs.flat_map(lambda skip, take: read_piece(path, skip, take))
+
+
 def read_piece(
     path: tf.Tensor, skip: tf.Tensor, take: tf.Tensor
 ) -> tf.data.Dataset:
-    """Returns the serialized records of one piece, in their order."""
+    """Returns the serialized records of one run, in their order."""
     records = tf.data.TFRecordDataset(path, buffer_size=READ_BUFFER)
     return records.skip(skip).take(take)
 
@@ -550,7 +704,7 @@ def naming_broken_records(
     try:
         yield
     except READ_ERRORS as error:
-        if not re.search(mentioned, str(error)):
+        if not re.search(f"{mentioned}|{OTHER_FILE}", str(error)):
             raise
         logging.error("The input has failed; looking for the broken record.")
         for _ in find():
@@ -568,29 +722,53 @@ def check(source: Source, how: Check) -> Iterator[list[Any]]:
         UserError: at the first record that is corrupt or has a problem.
     """
     for piece in source.pieces:
-        found: list[Any] = []
-        for values in looked_at(piece, how):
-            problem = how.problem(values)
-            if problem is not None:
-                raise broken(piece.path, piece.skip + len(found), problem)
-            found.append(values)
-        # A file that ends inside a length is no error to tf.data.
-        count_records(piece.path)
+        found = [*looked_at(piece, how)]
+        check_count(piece, len(found))
         yield found
 
 
 def looked_at(piece: Piece, how: Check) -> Iterator[Any]:
-    """Yields what is found in a piece; names the record that is unreadable."""
-    records = read_piece(*dataclasses.astuple(piece)).enumerate()
-    found = records.map(how.look, tf.data.AUTOTUNE, deterministic=True)
-    number = piece.skip
-    try:
-        for values in found.as_numpy_iterator():
-            yield values
-            number += 1
-    except READ_ERRORS as error:
-        what = damage(error) or how.reason(error)
-        raise broken(piece.path, number, what) from error
+    """Yields what ``how.look`` returns of each record of a piece.
+
+    Raises:
+        BrokenRecord: at the first that is unreadable or has a problem.
+    """
+    for number, take in piece.runs():
+        stored = read_piece(piece.path, number, take)
+        found = untuned(
+            stored.enumerate(number - piece.skip).map(
+                how.look, os.cpu_count(), deterministic=True
+            )
+        )
+        try:
+            for values in found.as_numpy_iterator():
+                if (problem := how.problem(values)) is not None:
+                    raise BrokenRecord(piece.path, number, problem)
+                yield values
+                number += 1
+        except READ_ERRORS as error:
+            what = damage(error) or how.reason(error)
+            raise BrokenRecord(piece.path, number, what) from error
+
+
+def untuned(data: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns a dataset that is read once, by a fixed number of threads.
+
+    Else TensorFlow now and then waits for a minute when it throws an iterator
+    away: for a thread that tunes and has missed the signal to end.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return data.with_options(options)
+
+
+def check_count(piece: Piece, count: int) -> None:
+    """Raises BrokenRecord where a file ended before its end, or a piece's."""
+    if piece.take == ALL:
+        # A file that ends inside a length is no error to tf.data.
+        count_records(piece.path)
+    elif count < piece.count():
+        raise BrokenRecord(piece.path, piece.number(count), TOO_FEW)
 
 
 def damage(error: Exception) -> str | None:
@@ -599,4 +777,6 @@ def damage(error: Exception) -> str | None:
         return DAMAGED
     if isinstance(error, tf.errors.PermissionDeniedError):
         return "reading is not permitted"
+    if isinstance(error, tf.errors.NotFoundError):
+        return GONE
     return None

@@ -199,7 +199,7 @@ def test_a_record_that_does_not_fit_is_named(
 )
 def test_a_mistake_in_the_config_is_one_line(data, changes, words):
     with pytest.raises(UserError, match=words) as caught:
-        inputs.open_source(data.replace(**changes))
+        inputs.open_source(data.replace(**changes), VOCABULARY)
     assert "\n" not in str(caught.value)
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tf_largebatch.cli import shards
+from tf_largebatch import shards
 from tf_largebatch.cli.main import main
 
 

@@ -191,7 +191,7 @@ def first_record(path: str) -> bytes:
         (record,) = records.read_piece(path, 0, 1).as_numpy_iterator()
     except records.READ_ERRORS as error:
         what = records.damage(error) or NO_EXAMPLE
-        raise records.broken(path, 0, what) from error
+        raise records.BrokenRecord(path, 0, what) from error
     return record
 
 
@@ -204,11 +204,11 @@ def form_of(path: str) -> Form:
     try:
         example = tf.train.Example.FromString(first_record(path))
     except DecodeError as error:
-        raise records.broken(path, 0, NO_EXAMPLE) from error
+        raise records.BrokenRecord(path, 0, NO_EXAMPLE) from error
     features = example.features.feature
     names = OF_ALL + (OF_SQUAD if OF_SQUAD[0] in features else OF_PRETRAINING)
     if not set(names) <= set(features):
-        raise records.broken(path, 0, NO_EXAMPLE)
+        raise records.BrokenRecord(path, 0, NO_EXAMPLE)
     return {name: feature_of(features[name]) for name in names}
 
 

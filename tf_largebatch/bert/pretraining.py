@@ -249,7 +249,7 @@ class BertPretrainingTask(network.Task):
 
     def open_data(self, params: inputs.DataConfig) -> records.Source:
         """Returns where the examples are; UserError if nowhere."""
-        return inputs.open_source(params)
+        return inputs.open_source(params, self.vocab_size)
 
     def naming_broken_records(
         self, *params: inputs.DataConfig
@@ -280,7 +280,8 @@ class BertPretrainingTask(network.Task):
                 self.process_metrics(
                     metrics, examples, outputs, weights=weights
                 )
-        return {metric.name: float(metric.result()) for metric in metrics}
+        figures = {metric.name: float(metric.result()) for metric in metrics}
+        return figures | experiments.left_out(self, validation_data=data)
 
 
 def check(config: BertPretrainingConfig) -> None:

@@ -249,14 +249,18 @@ class BertSquadTask(network.Task):
 
     def open_data(
         self, params: squad_input.DataConfig | answers.DataConfig
-    ) -> None:
-        """Looks whether the data is there; UserError if not."""
-        if isinstance(params, answers.DataConfig):
-            answers.validate(params)
-            vocabulary.check_size(params.vocab_file, self.vocab_size)
-            questions.read(params.input_path)
-        else:
-            squad_input.open_source(params)
+    ) -> records.Source | None:
+        """Returns where the features are; None for questions.
+
+        Raises:
+            UserError: nowhere.
+        """
+        if not isinstance(params, answers.DataConfig):
+            return squad_input.open_source(params, self.vocab_size)
+        answers.validate(params)
+        vocabulary.check_size(params.vocab_file, self.vocab_size)
+        questions.read(params.input_path)
+        return None
 
     def naming_broken_records(
         self, *params: squad_input.DataConfig | answers.DataConfig

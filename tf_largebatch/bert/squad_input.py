@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_largebatch import records
+from tf_largebatch import records, skipping
 from tf_largebatch.bert import features
 from tf_largebatch.bert.features import Features
 
@@ -69,20 +69,32 @@ def train_dataset(
         return {**features.parse_valid(form, record), "numbers": seed[1]}
 
     examples = records.training_examples(
-        open_source(config), config, context, first_example, look
+        open_source(config, vocab_size), config, context, first_example, look
     )
     batches = examples.batch(micro_batch_size, drop_remainder=True)
     return records.finish(batches, deterministic=config.seed is not None)
 
 
-def open_source(config: DataConfig) -> records.Source:
+def open_source(config: DataConfig, vocab_size: int) -> records.Source:
     """Returns where the features of a config are.
 
     Raises:
-        UserError: nowhere, or a field has a value that it cannot have.
+        UserError: nowhere, a field has a value that it cannot have, or more
+            records are broken than may be left out.
     """
     records.validate(config, "seq_length")
-    return records.open_files(config.input_path)
+    return skipping.whole_or_without(
+        records.open_data(config),
+        config,
+        check_of(config, vocab_size),
+        vocab_size,
+    )
+
+
+def check_of(config: DataConfig, vocab_size: int) -> records.Check:
+    """Returns how a record is checked."""
+    what = f"feature of {config.seq_length} tokens with an answer's place"
+    return features.check(form_of(config, vocab_size), what)
 
 
 def naming_broken_records(
@@ -95,8 +107,7 @@ def naming_broken_records(
     """
 
     def find() -> Iterator[Any]:
-        what = f"feature of {config.seq_length} tokens with an answer's place"
-        how = features.check(form_of(config, vocab_size), what)
-        return records.check(open_source(config), how)
+        source = open_source(config, vocab_size)
+        return records.check(source, check_of(config, vocab_size))
 
     return records.naming_broken_records(features.INPUT_ERROR, find)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from tf_largebatch.cli import shards
+from tf_largebatch import shards
 from tf_largebatch.errors import UserError
 
 if TYPE_CHECKING:

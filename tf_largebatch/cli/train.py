@@ -95,6 +95,23 @@ SQUAD_DEV = flags.DEFINE_string(
     "with --text: SQuAD v1.1's questions for evaluation, JSON",
     flag_values=FLAGS,
 )
+MAX_CORRUPT_RECORDS = flags.DEFINE_integer(
+    "max_corrupt_records",
+    None,
+    "leave out up to so many broken records of the training and of the "
+    "evaluation data each, and say which; to find them, all data is read and "
+    "decoded once at every start. 0, unless the settings say otherwise: the "
+    "first that is met is an error",
+    lower_bound=0,
+    flag_values=FLAGS,
+)
+DETERMINISTIC = flags.DEFINE_bool(
+    "deterministic",
+    False,
+    "the same bits from every run on the same machine with as many devices, "
+    "also one that was stopped and went on; slower",
+    flag_values=FLAGS,
+)
 # How the figures of an evaluation are put.
 FIGURES = {
     "accuracy": "top-1 {:.2%}",
@@ -108,6 +125,8 @@ FIGURES = {
     "validation_loss": "loss {:.4f}",
     "examples": "examples {:.0f}",
     "questions": "questions {:.0f}",
+    "train_data_left_out": "broken training records left out {:.0f}",
+    "validation_data_left_out": "broken evaluation records left out {:.0f}",
 }
 
 
@@ -115,6 +134,8 @@ def main() -> int:
     """Runs the experiment, or the chain, that the flags describe."""
     if not MODEL_DIR.value:
         raise UserError("give --model_dir=FOLDER, which the run is to be in")
+    if DETERMINISTIC.value:
+        make_deterministic()
     from tf_largebatch.garden import recipes
 
     parts = recipes.parts(RECIPE.value or "")
@@ -189,14 +210,32 @@ def collect(recipe: str | None, data_dir: str | None) -> Any:
     """Returns the settings that the flags and a folder of data give."""
     from tf_largebatch.garden import settings
 
-    return settings.collect(
+    config = settings.collect(
         recipe,
         EXPERIMENT.value,
         CONFIG_FILE.value,
         TPU.value,
         PARAMS_OVERRIDE.value,
         data_dir,
+        MAX_CORRUPT_RECORDS.value,
     )
+    if DETERMINISTIC.value and config.task.train_data.seed is None:
+        raise UserError(
+            "seed is None, in task.train_data, which is another order at every "
+            "start; give a number with --deterministic"
+        )
+    return config
+
+
+def make_deterministic() -> None:
+    """Has TensorFlow choose and add up in the same way at every start.
+
+    oneDNN, which it uses on CPUs, can only be left out before its import.
+    """
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
 
 
 def hush() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-import yaml
 from official.core import config_definitions as cfg
 from official.modeling.hyperparams import params_dict
 
@@ -23,6 +22,7 @@ def collect(
     tpu: str | None = None,
     params_override: str = "",
     data_dir: str | None = None,
+    max_corrupt_records: int | None = None,
 ) -> cfg.ExperimentConfig:
     """Returns the settings; files override a recipe, and flags override files.
 
@@ -34,6 +34,8 @@ def collect(
         params_override: as :func:`parse` takes it; see :func:`for_part`.
         data_dir: folder of a chain's data, which comes right after the
             recipe; see :func:`data_in`.
+        max_corrupt_records: how many broken records of the training data and
+            of the evaluation data may be left out.
 
     Raises:
         UserError: a name, a key or a value is wrong.
@@ -56,6 +58,9 @@ def collect(
         override(config, for_part(values, part, file), file)
     if tpu is not None:
         override(config, on_tpu(tpu), "--tpu")
+    if max_corrupt_records is not None:
+        values = leaving_out(config, max_corrupt_records)
+        override(config, values, "--max_corrupt_records")
     where = "--params_override"
     override(config, for_part(parse(params_override), part, where), where)
     return config
@@ -170,6 +175,21 @@ def on_tpu(tpu: str) -> dict[str, Any]:
     }
 
 
+def leaving_out(config: cfg.ExperimentConfig, count: int) -> dict[str, Any]:
+    """Returns what lets so many broken records be left out.
+
+    The questions that SQuAD is evaluated on are not in records.
+    """
+    data = ("train_data", "validation_data")
+    return {
+        "task": {
+            name: {"max_corrupt_records": count}
+            for name in data
+            if hasattr(getattr(config.task, name), "max_corrupt_records")
+        }
+    }
+
+
 def parse(text: str) -> dict[str, Any]:
     """Returns the values that ``--params_override`` gives.
 
@@ -192,8 +212,8 @@ def parse(text: str) -> dict[str, Any]:
     except ValueError:
         as_yaml = text
     try:
-        values = yaml.load(as_yaml, configs.Loader)
-    except yaml.YAMLError:
+        values = configs.parse(as_yaml, "--params_override")
+    except UserError:
         values = None
     if not isinstance(values, dict):
         raise UserError(

@@ -14,7 +14,7 @@ from official.core import task_factory, train_utils
 
 from tf_largebatch import checkpoints
 from tf_largebatch.errors import DivergenceError, RunError, UserError
-from tf_largebatch.experiments import Task
+from tf_largebatch.experiments import Task, left_out
 from tf_largebatch.garden import run_folder
 from tf_largebatch.garden.controller import Controller, Runner
 from tf_largebatch.garden.trainer import Trainer
@@ -25,6 +25,15 @@ MODES = (
     "train_and_eval",
     "continuous_eval",
     "train_and_post_eval",
+)
+
+# What Keras and the Garden raise at sizes that no network has.
+UNBUILDABLE = (
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    ValueError,
+    tf.errors.OpError,
 )
 
 
@@ -43,7 +52,8 @@ def run(
         strategy: how to distribute; None means as the config says.
 
     Returns:
-        The figures of the last evaluation, and the ``step`` the run is at.
+        The figures of the last evaluation, the ``step`` the run is at, and,
+        where broken records may be left out, how many were.
 
     Raises:
         UserError: a setting is wrong, or the folder cannot be used.
@@ -53,13 +63,13 @@ def run(
     with precision(config.runtime):
         strategy = strategy or make_strategy(config.runtime)
         runner = build(config, mode, model_dir, strategy)
-        data = data_of(config.task, mode).values()
-        reading = runner.trainer.task.naming_broken_records(*data)
+        task, data = runner.trainer.task, data_of(config.task, mode)
+        reading = task.naming_broken_records(*data.values())
         with (
             saved_when_stopped(runner.controller),
             explained(reading, is_one_of_several(strategy)),
         ):
-            figures = runner.run()
+            figures = runner.run() | left_out(task, **data)
     figures = {name: float(value) for name, value in figures.items()}
     return {**figures, "step": runner.controller.step}
 
@@ -156,7 +166,7 @@ def build(
         trainer = Trainer(
             config,
             task,
-            task.build_model(),
+            build_model(task),
             train_utils.create_optimizer(task, config),
             train="train" in mode,
             evaluate="eval" in mode,
@@ -174,6 +184,23 @@ def build(
         trainer=trainer,
         controller_cls=Controller,
     )
+
+
+def build_model(task: Task) -> tf_keras.Model:
+    """Returns a task's network.
+
+    Raises:
+        UserError: a size, a name or the seed is none that a network can have.
+    """
+    try:
+        return task.build_model()
+    except UserError:
+        raise
+    except UNBUILDABLE as error:
+        words = " ".join(str(error).split())[:200].rstrip(".")
+        raise UserError(
+            f"no network can be built: {words}, in task; correct it"
+        ) from error
 
 
 def data_of(task: cfg.TaskConfig, mode: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_largebatch import records
+from tf_largebatch import records, skipping
 from tf_largebatch.errors import UserError, hint
 from tf_largebatch.resnet import sources
 
@@ -171,7 +171,8 @@ def open_source(config: DataConfig) -> sources.Pictures:
     """Returns where the pictures of a config are.
 
     Raises:
-        UserError: nowhere, or a field has a value that it cannot have.
+        UserError: nowhere, a field has a value that it cannot have, or more
+            records are broken than may be left out.
     """
     validate(config)
     if config.tfds_name:
@@ -179,10 +180,11 @@ def open_source(config: DataConfig) -> sources.Pictures:
             config.tfds_name, config.tfds_split, config.tfds_data_dir
         )
     else:
-        source = sources.open_files(config.input_path)
-    if config.label_offset is None:
-        return source
-    return dataclasses.replace(source, first_label=-config.label_offset)
+        source = sources.of_source(records.open_data(config))
+    if config.label_offset is not None:
+        source = dataclasses.replace(source, first_label=-config.label_offset)
+    how = sources.check_of(source, config.num_classes)
+    return skipping.whole_or_without(source, config, how)
 
 
 def validate(config: DataConfig) -> None:
@@ -296,10 +298,8 @@ def class_of(
     label: tf.Tensor, source: sources.Pictures, config: DataConfig
 ) -> tf.Tensor:
     """Returns the class of a stored label, from 0, int32 of shape ()."""
-    number = label - source.first_label
-    valid = (0 <= number) & (number < config.num_classes)
-    tf.debugging.Assert(valid, ["a label is out of range:", label])
-    return tf.cast(number, tf.int32)
+    sources.check_label(label, source.first_label, config.num_classes)
+    return tf.cast(label - source.first_label, tf.int32)
 
 
 def naming_broken_records(*configs: DataConfig) -> AbstractContextManager[None]:

@@ -45,8 +45,12 @@ def open_files(input_path: str | Sequence[str]) -> Pictures:
     Raises:
         UserError: a pattern matches nothing, or a file is empty.
     """
-    pieces = records.open_files(input_path).pieces
-    return Pictures(pieces, parse_example, first_label=1)
+    return of_source(records.open_files(input_path))
+
+
+def of_source(source: records.Source) -> Pictures:
+    """Returns records of the Model Garden's form as pictures."""
+    return Pictures(source.pieces, parse_example, first_label=1)
 
 
 def parse_example(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -112,6 +116,16 @@ def check(
         UserError: at the first record that is corrupt, whose picture is no
             intact JPEG, or whose label is out of range.
     """
+    how = check_of(source, classes, decode_every)
+    for found in records.check(source, how):
+        labels = [label for label, _ in found]
+        yield np.array(labels, np.int64) - source.first_label
+
+
+def check_of(
+    source: Pictures, classes: int, decode_every: int = 1
+) -> records.Check:
+    """Returns how a record is checked; see :func:`check`."""
     first = source.first_label
 
     def look(number: tf.Tensor, serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -131,9 +145,18 @@ def check(
             first + classes - 1
         )
 
-    for found in records.check(source, records.Check(look, problem, reason)):
-        labels = [label for label, _ in found]
-        yield np.array(labels, np.int64) - first
+    def pass_or_fail(serialized: tf.Tensor) -> tf.Tensor:
+        encoded, label = source.parse(serialized)
+        check_label(label, first, classes)
+        return tf.size(decode(encoded))
+
+    return records.Check(look, problem, reason, pass_or_fail)
+
+
+def check_label(label: tf.Tensor, first: int, classes: int) -> None:
+    """Fails, in a program, where a stored label is out of range."""
+    valid = (first <= label) & (label < first + classes)
+    tf.debugging.Assert(valid, ["a label is out of range:", label])
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:

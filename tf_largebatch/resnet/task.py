@@ -242,7 +242,8 @@ class ResNetTask(experiments.Task):
             for pictures, labels in serving.encoded_pictures(config):
                 logits = classify(image_bytes=pictures)["logits"]
                 update_metrics(metrics, labels, logits)
-        return {metric.name: float(metric.result()) for metric in metrics}
+        figures = {metric.name: float(metric.result()) for metric in metrics}
+        return figures | experiments.left_out(self, validation_data=config)
 
 
 def check(config: ResNetTaskConfig) -> None:
