@@ -7,6 +7,8 @@
 #   make test       all tests but the slow ones; ARGS goes to pytest
 #   make test-slow  the slow ones
 #   make lint       ruff and mypy
+#   make audit      known vulnerabilities of the dependencies, if their data
+#                   can be reached
 #   make setup      .venv alone, with all that the targets above need
 #   make lock       constraints.txt anew, from pyproject.toml; ARGS=--upgrade
 #                   takes the newest releases
@@ -31,7 +33,7 @@ FIND_PYTHON = PYTHON="$(PYTHON)" GOAL="$(MAKECMDGOALS)" sh tools/find_python
 TEST := TF_CPP_MIN_LOG_LEVEL=1 KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
 
 .DELETE_ON_ERROR:
-.PHONY: setup compare test test-slow lint lock clean always
+.PHONY: setup compare test test-slow lint audit lock clean always
 
 setup: .venv/.dev
 
@@ -53,6 +55,12 @@ lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# It has an environment of its own, as what it needs is no business of .venv's.
+AUDIT := build/audit
+audit:
+	@python=$$($(FIND_PYTHON)) && "$$python" -m venv $(AUDIT)
+	@$(AUDIT)/bin/python tools/audit.py constraints.txt
 
 # The stamp of a set-up that is complete. Written by tools/install.py.
 .venv/.study .venv/.dev: pyproject.toml setup.py constraints.txt
@@ -88,5 +96,6 @@ lock:
 	mv $(UV)/pins constraints.txt
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache \
+	  .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

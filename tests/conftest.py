@@ -45,6 +45,18 @@ def pytest_terminal_summary(terminalreporter, config):
                 f"{'marked slow' if slow else 'not marked slow'}; "
                 f"`{target}` runs them"
             )
+    fuzzed = [
+        counts
+        for report in terminalreporter.getreports("")
+        if report.when == "teardown"
+        for name, counts in report.user_properties
+        if name == "fuzzed"
+    ]
+    if fuzzed:
+        cases, refused = map(sum, zip(*fuzzed))
+        terminalreporter.write_line(
+            f"configurations fuzzed: {cases}, refused in one line: {refused}"
+        )
     skipped = len(terminalreporter.getreports("skipped"))
     if skipped:
         terminalreporter.write_line(

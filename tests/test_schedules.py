@@ -336,3 +336,17 @@ def test_in_a_compiled_program(function, arguments, xp_name, jit_compile):
 
     expected = [FORMULAS[function](float(t), **arguments) for t in steps]
     np.testing.assert_allclose(rates(steps), expected, TOLERANCE, atol=0)
+
+
+@pytest.mark.parametrize("name", ["warmup_steps", "decay_steps"])
+def test_a_part_of_next_to_no_steps_has_finite_rates(name, xp):
+    arguments = {"peak": 1.0, "total_steps": 10, "warmup_steps": 2}
+    arguments |= {name: 1e-300}
+    found = schedules.piecewise_polynomial(xp, np.arange(12), **arguments)
+    assert np.isfinite(np.asarray(found)).all()
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 1j, "1", None])
+def test_what_is_no_number_is_named(value):
+    with pytest.raises(ValueError, match="`peak` must .*Received: peak="):
+        schedules.Cosine(peak=value, total_steps=10)

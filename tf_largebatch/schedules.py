@@ -19,6 +19,9 @@ from typing import Any
 
 from tf_largebatch.rules.arrays import Array, Namespace
 
+# Steps to divide by in float32, where less would be 0.
+SHORTEST = 1e-30
+
 
 def piecewise_polynomial(
     xp: Namespace,
@@ -154,12 +157,14 @@ def fraction_left(
     xp: Namespace, step: Array, end: float, steps: float
 ) -> Array:
     """Returns the part of ``steps`` before ``end`` that is left, in [0, 1]."""
-    return xp.clip(remaining(xp, step, end) / (steps or 1.0), 0.0, 1.0)
+    steps = max(steps, SHORTEST) if steps else 1.0
+    return xp.clip(remaining(xp, step, end) / steps, 0.0, 1.0)
 
 
 def fraction_done(xp: Namespace, step: Array, steps: float) -> Array:
     """Returns the part of the first ``steps`` that is done, in [0, 1]."""
-    return xp.clip(xp.array(step, dtype="float32") / steps, 0.0, 1.0)
+    done = xp.array(step, dtype="float32") / max(steps, SHORTEST)
+    return xp.clip(done, 0.0, 1.0)
 
 
 def is_warmup(xp: Namespace, step: Array, warmup_steps: float) -> Array:
@@ -357,5 +362,12 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def is_finite_and_not_negative(value: Any) -> bool:
-    """Whether a schedule's argument is a number that it can have."""
-    return isinstance(value, numbers.Real) and 0 <= float(value) < math.inf
+    """Whether a value is a number that a schedule can have.
+
+    >>> [is_finite_and_not_negative(x) for x in (1, math.nan, -1, 10**400)]
+    [True, False, False, False]
+    """
+    try:
+        return isinstance(value, numbers.Real) and 0 <= float(value) < math.inf
+    except OverflowError:  # An integer beyond all floats.
+        return False

@@ -63,6 +63,10 @@ MISTAKES = [
     (["compare", "--table=table9"], "choose one of bert, table2, table4"),
     (["compare", "--workload=cifar"], "choose one of digits_resnet"),
     (["compare", "--rows=lamp"], "choose from lamb_ratio_1"),
+    (["compare", "--seed=42949"], "--seed is 42949; give at most 42948"),
+    (["compare", "--trials=100001"], "--trials is 100001; give at most"),
+    (["compare", f"--flagfile={sys.executable}"], "can't decode byte"),
+    (["compare", "--table=a\nb\x1b"], r"'a\nb\x1b'"),
 ]
 
 

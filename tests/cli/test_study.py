@@ -295,9 +295,13 @@ def test_a_study_is_made_again_from_its_protocol(tmp_path, created, capsys):
         ("format: 2", "x.yaml holds a study of a newer version"),
         ("{format: 1, name: x, workload: {}, table: {}}", "has no 'steps'"),
         ("- 1", "x.yaml holds no mapping"),
+        ("{format: [1], PARTS}", "format is [1], in "),
+        ("{format: 1, PARTS}", "workload.name is missing, in "),
     ],
 )
 def test_a_protocol_that_is_none(text, words, tmp_path, out, capsys):
+    parts = "name: x, workload: {}, table: {}, steps: 1, trials: 1, seeds: 1"
+    text = text.replace("PARTS", f"{parts}, seed: 0")
     (tmp_path / "x.yaml").write_text(text)
     study("create", f"--protocol={tmp_path / 'x.yaml'}", out, status=2)
     error = capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 BAD = [
@@ -10,6 +11,10 @@ BAD = [
     ("HeavyBall", {"learning_rate": math.inf}),
     ("HeavyBall", {"learning_rate": "0.1"}),
     ("HeavyBall", {"learning_rate": None}),
+    ("HeavyBall", {"learning_rate": 10**400}),
+    ("HeavyBall", {"learning_rate": np.array([0.1, 0.2])}),
+    ("HeavyBall", {"learning_rate": np.str_("0.1")}),
+    ("HeavyBall", {"momentum": np.array([0.1, 0.2])}),
     ("HeavyBall", {"momentum": 1.0}),
     ("Nesterov", {"momentum": -0.1}),
     ("Nesterov", {"momentum": True}),

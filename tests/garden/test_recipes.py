@@ -551,7 +551,9 @@ def written(tmp_path, monkeypatch):
         ("# expected:", "# row: twice\n# expected:", "given twice"),
         ("# row:", "\n# row:", "is missing"),
         ("# experiment:", "# base:", "there is no recipe 'largebatch/"),
-        ("# status:", "# base: [1, 2]\n# status:", "no recipe [1, 2]"),
+        ("# status:", "# base: [1, 2]\n# status:", "'base' is [1, 2]"),
+        ("# status:", "# 1: 2\n# status:", "1 is unknown"),
+        ("# experiment:", "# experiment: [x] #", "'experiment' is ['x']"),
     ],
 )
 def test_a_broken_header_is_one_line_that_names_the_file(
@@ -563,6 +565,39 @@ def test_a_broken_header_is_one_line_that_names_the_file(
     message = str(caught.value)
     assert words in message and str(path) in message
     assert "\n" not in message
+
+
+def test_a_recipe_that_is_no_text_is_one_line(written):
+    path = written("resnet50/lars_32k", "# row:", "# row:")
+    path.write_bytes(b"# row: \xff\n")
+    with pytest.raises(UserError, match="cannot read .*lars_32k.yaml"):
+        recipes.load("resnet50/lars_32k")
+
+
+@pytest.mark.parametrize(
+    "line, new, words",
+    [
+        ("trainer:", "trianer:", "train_steps is missing, in resnet50/lars"),
+        ("train_steps: 2512", "train_steps: many", "train_steps is 'many'"),
+        ("train_steps: 2512", "train_steps: 0", "give an integer from 1"),
+        ("train_steps: 2512", "train_steps: 99999999999", "to 10000000"),
+        (
+            "type: largebatch_piecewise_polynomial",
+            "type: largebatch_cosinus",
+            "has the schedule 'largebatch_cosinus'; did you mean",
+        ),
+        ("peak: 29", "peak: -1", "Received: peak=-1.0, in resnet50/lars_"),
+        ("peak: 29", "peek: 29", "'peek', in resnet50/lars_32k"),
+    ],
+)
+def test_a_schedule_that_cannot_be_drawn_is_one_line(
+    line, new, words, written, tmp_path
+):
+    written("resnet50/lars_32k", line, new)
+    recipe = recipes.load("resnet50/lars_32k")
+    with pytest.raises(UserError) as caught:
+        print(recipe.steps, recipe.rates())
+    assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_recipe_takes_from_its_base_what_it_does_not_say(written):

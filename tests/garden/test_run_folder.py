@@ -65,6 +65,10 @@ def test_another_experiments_folder_is_refused(tmp_path):
         run_folder.check(str(tmp_path), config, run_folder.OF_THE_MODEL)
 
 
+def test_a_name_that_is_no_text():
+    assert run_folder.named({1: {2.5: 3}})["1.2.5"] == 3
+
+
 OF_THE_RUN = [
     {"seed": 1},
     {"init_checkpoint": "x"},

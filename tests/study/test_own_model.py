@@ -15,7 +15,7 @@ import yaml
 from tf_largebatch import configs, study
 from tf_largebatch.cli.main import main
 from tf_largebatch.errors import UserError
-from tf_largebatch.study import own_model, protocol
+from tf_largebatch.study import protocol
 from tf_largebatch.study.training import Trainer
 
 RANDOM = np.random.default_rng(0)
@@ -259,6 +259,13 @@ MISTAKES = [
     ({"rows": "LARS"}, "Received: 'LARS'"),
     ({"rows": ["LARS", "LARS"]}, "different names. Received: 'LARS' twice"),
     ({"rows": ["Adma"]}, "the optimizer 'Adma'; choose one of Adam"),
+    ({"rows": [None]}, "an `optimizer` with a `class`. Received: None"),
+    ({"rows": [{"optimizer": {"class": ["LARS"]}}]}, "with a `class`. Rec"),
+    ({"rows": [{**SLOW, "name": {}}]}, "a row must have a name. Received"),
+    ({"rows": [{**SLOW, "name": "../x"}]}, "a row must have a name. Received"),
+    ({"rows": [{**SLOW, "settings": 3}]}, "has the settings 3"),
+    ({"rows": [{**SLOW, "weights_optimizer": 3}]}, "weights_optimizer is 3"),
+    ({"rows": [{**SLOW, "paper_value": object()}]}, "what a file can hold"),
     ({"rows": [{"name": "x"}]}, "an `optimizer` with a `class`. Received"),
     (
         {"rows": [{"optimizer": {"class": "Adam", "momentum": 0.9}}]},
@@ -272,6 +279,14 @@ MISTAKES = [
     ({"rows": [{**SLOW, "tuned_as": "fast"}]}, "is tuned as 'fast'"),
     ({"settings": {"shedule": "cosine"}}, "the unknown setting 'shedule'"),
     ({"settings": {"schedule": "step"}}, "choose one of cosine"),
+    ({"settings": {"schedule": ["cosine"]}}, "choose one of cosine"),
+    ({"settings": {"warmup_fraction": 1.5}}, "warmup_fraction 1.5; give 1 at"),
+    ({"settings": {"decay_power": math.nan}}, "decay_power nan; give a finite"),
+    ({"settings": {"discontinuous": 1}}, "discontinuous 1; give true or"),
+    ({"settings": "cosine"}, "`settings` must be a mapping"),
+    ({"space": {"rows": 3}}, "`space` must be a mapping"),
+    ({"steps": 10**9}, "`steps` is 1000000000; give at most 10000000"),
+    ({"seeds": 50_000}, "`seeds` is 50000; give at most 49999"),
     ({"metric": "mse"}, "`direction` must be .* mse. Received: None"),
     ({"metric": 3}, "Received: int"),
     ({"direction": "up"}, "Received: 'up'"),
@@ -309,10 +324,10 @@ def test_the_default_spaces_are_equally_large():
 
 
 def test_the_largest_seed_is_one_that_numpy_has():
-    largest = {"seed": own_model.MOST_SEEDS - 1}
+    largest = {"seed": protocol.MOST["seed"]}
     np.random.seed(protocol.run_seed(largest, protocol.TUNING_SEEDS))
     with pytest.raises(ValueError):
-        np.random.seed(protocol.run_seed({"seed": own_model.MOST_SEEDS + 1}, 0))
+        np.random.seed(protocol.run_seed({"seed": largest["seed"] + 2}, 0))
 
 
 def test_importing_the_package_waits_for_no_large_one():

@@ -160,6 +160,11 @@ MISTAKES = [
     ([NAMES[0]], {"space": {}}, "has no free hyperparameter; add one"),
     (
         [NAMES[0]],
+        {"space": {"optimizers": {"Adam": ["beta_1"]}}},
+        "has no free hyperparameter; add one",
+    ),
+    (
+        [NAMES[0]],
         {"space": {"optimizers": {"Adam": {"momentun": None}}}},
         "momentun in the space of bert_tiny/adam_32k/phase1 must have the keys",
     ),

@@ -182,6 +182,7 @@ def test_spaces_of_equal_dimension_share_the_luck_of_the_draw():
         ({"high": math.nan}, "the end nan"),
         ({"high": math.inf}, "the end inf"),
         ({"low": -math.inf}, "the end -inf"),
+        ({"high": 10**400}, "give a finite number"),
         ({"step": 1}, "keys scale, low and high"),
         ({"scale": "integer", "high": 1.5}, "end 1.5; give an integer"),
         ({"below": "decay"}, "below 'decay'; name one of steps, good"),

@@ -15,11 +15,17 @@ from absl import flags
 
 import tf_largebatch
 from tf_largebatch import stopping
-from tf_largebatch.errors import DivergenceError, RunError, UserError, hint
+from tf_largebatch.errors import (
+    DivergenceError,
+    RunError,
+    UserError,
+    hint,
+    one_line,
+)
 
 PROGRAM = "tf-largebatch"
 COMMANDS = {
-    "bench": "measures this package against plain Keras, on this machine",
+    "bench": "measures this package beside its peers, on this machine",
     "compare": "a table of the paper in small, on real data, on this machine",
     "data": "checks ImageNet's files, or makes a small set like them",
     "evaluate": "evaluates a SavedModel that export wrote",
@@ -67,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with stopping.heard():
             return run(list(arguments))
     except (UserError, RunError) as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {one_line(str(error))}", file=sys.stderr)
         return next(STATUS[kind] for kind in STATUS if isinstance(error, kind))
     except KeyboardInterrupt:
         return stopping.INTERRUPTED
@@ -144,7 +150,8 @@ def parse(name: str, values: flags.FlagValues, arguments: list[str]) -> None:
     try:
         values.unparse_flags()  # Values of an earlier call in this process.
         _, *rest = values([name, *arguments])
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:
+        # ValueError: a --flagfile that is no text.
         raise UserError(
             f"{error}; see {PROGRAM} {name} --help".replace("\n", " ")
         ) from error

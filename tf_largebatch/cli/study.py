@@ -186,6 +186,7 @@ TUNING_SEEDS = flags.DEFINE_integer(
     "create: tuning runs of every point; the best point is that with the best "
     "median over them",
     lower_bound=1,
+    upper_bound=1000,
     flag_values=FLAGS,
 )
 SEEDS = flags.DEFINE_integer(
@@ -225,6 +226,7 @@ HEARTBEAT = flags.DEFINE_integer(
     "create, ablate: seconds between a worker's signs of life; when four are "
     "missing, its run is taken over (default: 15)",
     lower_bound=1,
+    upper_bound=86_400,
     flag_values=FLAGS,
 )
 OF_ALL = ("action", "out", "storage", "name")
@@ -323,13 +325,14 @@ def copied() -> dict[str, Any]:
     path = pathlib.Path(PROTOCOL.value)
     study = configs.read(path)
     if "format" in study:
-        ledger.check_format(study, path)
+        ledger.check_version(study, path)
     for key in PARTS:
         if key not in study:
             raise UserError(
                 f"{path} has no {key!r}, which a study has; give the "
                 "study.yaml of a study's folder with --protocol"
             )
+    ledger.check_format(study, path)
     return named(study)
 
 
@@ -453,7 +456,9 @@ def checked_name(name: str) -> str:
     Raises:
         UserError: it is empty, or looks like that of a row's tuning.
     """
-    if not name or "/" in name:
+    from tf_largebatch.study import protocol
+
+    if not protocol.is_name(name):
         raise UserError(f"--name is {name!r}; give a name without a slash")
     return name
 

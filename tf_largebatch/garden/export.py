@@ -34,7 +34,7 @@ def export(
         raise UserError(f"{export_dir} is not empty; give a new --export_dir")
     with train.precision(config.runtime):
         task = task_factory.get_task(config.task)
-        model = task.build_model()
+        model = train.build_model(task)
         restore(model, path)
         module = task.export_module(model)
     try:

@@ -29,7 +29,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
 from tf_largebatch import configs, schedules
 from tf_largebatch.errors import UserError, hint
@@ -58,6 +57,10 @@ OF_EACH_FILE = {"row", "expected", "command"}
 FIELDS = OF_EACH_FILE | {"status", "experiment"}
 # A recipe has those of them that it needs.
 NOTES = ("detail", "paper", "published", "inferred", "own")
+
+OPTIMIZATION = "trainer.optimizer_config"
+# Of a batch and of steps.
+MOST = 10_000_000
 
 # Where a recipe has what search spaces name, by the kind of the model.
 OF_ALL = {
@@ -119,28 +122,64 @@ class Recipe:
     @property
     def batch(self) -> int:
         """The global batch."""
-        return self.values["task"]["train_data"]["global_batch_size"]
+        return self.count("task.train_data.global_batch_size")
 
     @property
     def steps(self) -> int:
         """The length of the run."""
-        return self.values["trainer"]["train_steps"]
+        return self.count("trainer.train_steps")
 
     @property
     def optimizer(self) -> str:
         """Which optimizer, as the config names it."""
-        return self.values["trainer"]["optimizer_config"]["optimizer"]["type"]
+        return self.value(f"{OPTIMIZATION}.optimizer.type")
 
     @property
     def schedule(self) -> str:
         """Which schedule, as the config names it."""
-        config = self.values["trainer"]["optimizer_config"]
-        return config["learning_rate"]["type"]
+        return self.value(f"{OPTIMIZATION}.learning_rate.type")
+
+    def value(self, path: str) -> Any:
+        """Returns what stands at a dotted path.
+
+        Raises:
+            UserError: nothing does.
+        """
+        found: Any = self.values
+        for key in path.split("."):
+            if not isinstance(found, Mapping) or key not in found:
+                raise UserError(f"{path} is missing, in {self.name}; add it")
+            found = found[key]
+        return found
+
+    def count(self, path: str) -> int:
+        """Returns the number at a path; UserError if it is no such number."""
+        found = self.value(path)
+        whole = isinstance(found, int) and not isinstance(found, bool)
+        if not whole or not 1 <= found <= MOST:
+            raise UserError(
+                f"{path} is {found!r}, in {self.name}; give an integer from 1 "
+                f"to {MOST}"
+            )
+        return found
 
     def rates(self) -> np.ndarray:
-        """Returns the learning rate of every step, float32 of (steps,)."""
-        config = self.values["trainer"]["optimizer_config"]["learning_rate"]
-        schedule = SCHEDULES[self.schedule](**config[self.schedule])
+        """Returns the learning rate of every step, float32 of (steps,).
+
+        Raises:
+            UserError: there is no such schedule, or it cannot have a value.
+        """
+        name = self.schedule
+        if not isinstance(name, str) or name not in SCHEDULES:
+            raise UserError(
+                f"{self.name} has the schedule {name!r}; "
+                f"{hint(name, SCHEDULES)}"
+            )
+        arguments = self.value(f"{OPTIMIZATION}.learning_rate.{name}")
+        try:
+            schedule = SCHEDULES[name](**arguments)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{error}, in {self.name}; correct it") from error
         return schedule.rate(np, np.arange(self.steps))
 
     def at(self, point: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,10 +212,9 @@ class Recipe:
                 f"{self.name} has no hyperparameter {name!r}; "
                 f"{hint(name, known)}"
             )
-        above = "trainer.optimizer_config"
         return known[name].format(
-            optimizer=f"{above}.optimizer.{self.optimizer}",
-            schedule=f"{above}.learning_rate.{self.schedule}",
+            optimizer=f"{OPTIMIZATION}.optimizer.{self.optimizer}",
+            schedule=f"{OPTIMIZATION}.learning_rate.{self.schedule}",
         )
 
 
@@ -296,21 +334,21 @@ def read_header(path: pathlib.Path) -> dict[str, str]:
     Raises:
         UserError: the comment is no YAML, or a field is missing or unknown.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = configs.read_text(path).splitlines()
     comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
-    try:
-        header = yaml.load(
-            "\n".join(line[2:] for line in comment), configs.Loader
-        )
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise UserError(f"{problem}, in the header of {path}") from error
+    where = f"the header of {path}"
+    header = configs.parse("\n".join(line[2:] for line in comment), where)
     fields = set(header) if isinstance(header, dict) else set()
     wanted = OF_EACH_FILE if "base" in fields else FIELDS
     known = FIELDS.union(NOTES, ["base"])
-    for field in sorted((wanted - fields) | (fields - known)):
+    for field in sorted((wanted - fields) | (fields - known), key=str):
         problem = "unknown" if field in fields else "missing"
-        raise UserError(f"{field!r} is {problem}, in the header of {path}")
+        raise UserError(f"{field!r} is {problem}, in {where}")
+    for field in fields:
+        if not isinstance(header[field], str):
+            raise UserError(
+                f"{field!r} is {header[field]!r}, in {where}; give text"
+            )
     return header
 
 

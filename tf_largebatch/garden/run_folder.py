@@ -7,7 +7,8 @@ import tensorflow as tf
 import yaml
 from official.core import config_definitions as cfg
 
-from tf_largebatch.checkpoints import ERRORS, first_line, newest
+from tf_largebatch import configs
+from tf_largebatch.checkpoints import ERRORS, first_line, mend, newest
 from tf_largebatch.errors import UserError
 
 PARAMETERS = "params.yaml"
@@ -45,6 +46,8 @@ def claim(
     Raises:
         UserError: it cannot be written to, or holds another run.
     """
+    if writes:
+        mend(folder)
     if newest(folder):
         check(folder, config, OF_THE_RUN)
     if not writes:
@@ -105,8 +108,8 @@ def read_parameters(folder: str) -> dict[str, Any]:
     path = tf.io.gfile.join(folder, PARAMETERS)
     try:
         with tf.io.gfile.GFile(path) as file:
-            return dict(yaml.safe_load(file.read()))
-    except (*ERRORS, yaml.YAMLError, TypeError, ValueError) as error:
+            return dict(configs.parse(file.read(), PARAMETERS))
+    except (*ERRORS, TypeError, ValueError) as error:
         raise UserError(
             f"cannot read {path} ({first_line(error)}), so it is not known of "
             "which recipe the folder is; give another folder"
@@ -132,4 +135,4 @@ def flatten(
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{name}.")
         else:
-            yield prefix + name, value
+            yield f"{prefix}{name}", value

@@ -1,6 +1,5 @@
 """What all optimizers of both Keras families share."""
 
-import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
@@ -10,6 +9,7 @@ from absl import logging
 
 from tf_largebatch import variables
 from tf_largebatch.rules.arrays import Array, Namespace
+from tf_largebatch.schedules import is_finite_and_not_negative
 from tf_largebatch.variables import Selector, Shape, Treatment
 
 UNIT_INTERVAL = ("momentum", "beta_1", "beta_2")
@@ -170,17 +170,27 @@ def check_hyperparameter(name: str, value: Any) -> None:
         return
     below_one = name in UNIT_INTERVAL
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        number = float(value)
-        valid = math.isfinite(number) and number >= 0
-        valid = valid and not (below_one and number >= 1)
+        valid = is_finite_and_not_negative(value)
+        valid = valid and not (below_one and float(value) >= 1)
     else:
-        valid = hasattr(value, "dtype") or callable(value)
+        valid = is_scalar_of_numbers(value) or callable(value)
     if not valid:
         wanted = "at least 0 and below 1" if below_one else "0 or larger"
         raise ValueError(
             f"`{name}` must be a finite number, {wanted}. "
             f"Received: {name}={value!r}"
         )
+
+
+def is_scalar_of_numbers(value: Any) -> bool:
+    """Whether a value is a variable, tensor or array of a single number."""
+    numeric = any(
+        word in str(getattr(value, "dtype", "")) for word in ("float", "int")
+    )
+    shape = getattr(value, "shape", ())
+    # Of TensorFlow's shapes, whose rank may be unknown, all count as true.
+    rank = shape.rank if hasattr(shape, "rank") else len(shape)
+    return numeric and not rank
 
 
 def check_option(name: str, value: Any) -> None:

@@ -40,7 +40,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tf_largebatch.errors import UserError, hint
-from tf_largebatch.study import protocol, spaces
+from tf_largebatch.study import checking, protocol, spaces
 from tf_largebatch.study import storage as storages
 from tf_largebatch.study.protocol import Run
 
@@ -545,8 +545,20 @@ def foreign(name: str, url: storages.URL) -> UserError:
 
 
 def check_format(study: Study, where: object) -> None:
+    """Raises UserError where a study cannot be that of a ledger.
+
+    Another version of this package may have written it, or something in it is
+    not as it must be.
+    """
+    check_version(study, where)
+    checking.check(study, where)
+
+
+def check_version(study: Study, where: object) -> None:
     """Raises UserError where another version of this package wrote a study."""
     found = study.get("format", 0)
+    if not spaces.is_integer(found):
+        raise UserError(f"format is {found!r}, in {where}; correct it")
     if found != protocol.FORMAT:
         age = "a newer" if found > protocol.FORMAT else "an earlier"
         raise UserError(

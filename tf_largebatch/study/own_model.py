@@ -15,13 +15,11 @@ import optuna
 import tf_largebatch.keras
 from tf_largebatch import configs
 from tf_largebatch.errors import UserError
-from tf_largebatch.study import console, protocol
+from tf_largebatch.study import checking, console, ledger, protocol
 from tf_largebatch.study import folder as folders
 from tf_largebatch.study.training import Trainer
 from tf_largebatch.workloads import keras_model
 
-# Of a study: NumPy's seeds, which a run's is one of, end at 2**32.
-MOST_SEEDS = 2**32 // protocol.run_seed({"seed": 1}, 0)
 TABLE = {
     "name": "compare",
     "title": "Which optimizer for this model?",
@@ -178,6 +176,13 @@ def plan(
     spaces = with_own_spaces(space, table["rows"])
     study = protocol.assemble(workload, table, spaces, sizes, seed)
     check_rows(study)
+    try:
+        plain = ledger.as_json_has_it(study)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"`rows` and `settings` must be what a file can hold: {error}"
+        ) from error
+    checking.check(plain, "the arguments")
     return study
 
 
@@ -238,10 +243,10 @@ def check_counts(counts: Mapping[str, Any], seed: Any) -> None:
             raise UserError(
                 f"`{name}` must be an integer, at least 1. Received: {count!r}"
             )
-    if not is_integer(seed) or not 0 <= seed < MOST_SEEDS:
+    most = protocol.MOST["seed"]
+    if not is_integer(seed) or not 0 <= seed <= most:
         raise UserError(
-            f"`seed` must be an integer from 0 to {MOST_SEEDS - 1}. "
-            f"Received: {seed!r}"
+            f"`seed` must be an integer from 0 to {most}. Received: {seed!r}"
         )
 
 
@@ -256,7 +261,7 @@ def checked_name(name: Any) -> str:
     Raises:
         UserError: the ledger cannot have it.
     """
-    if not isinstance(name, str) or not name or "/" in name:
+    if not protocol.is_name(name):
         raise UserError(
             "`workload_name` must be a name without a slash. "
             f"Received: {name!r}"
@@ -369,11 +374,13 @@ def table_of(
     rows: Sequence[str | Mapping[str, Any]], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns the rows as a table, with what all of them share."""
-    if isinstance(rows, (str, Mapping)) or not rows:
+    if not isinstance(rows, (list, tuple)) or not rows:
         raise UserError(
             "`rows` must be a list of at least one optimizer or row. "
             f"Received: {rows!r}"
         )
+    if not isinstance(settings, Mapping):
+        raise UserError(f"`settings` must be a mapping. Received: {settings!r}")
     return TABLE | {"settings": dict(settings), "rows": [*map(row_of, rows)]}
 
 
@@ -383,18 +390,23 @@ def row_of(row: str | Mapping[str, Any]) -> dict[str, Any]:
     >>> row_of("LARS")["bias_bn_optimizer"]
     'Momentum'
     """
-    given = (
+    given: Any = (
         {"name": row, "optimizer": {"class": row}}
         if isinstance(row, str)
-        else dict(row)
+        else row
     )
-    optimizer = given.get("optimizer")
-    if not isinstance(optimizer, Mapping) or "class" not in optimizer:
+    is_row = isinstance(given, Mapping)
+    optimizer = given.get("optimizer") if is_row else None
+    if not isinstance(optimizer, Mapping) or not isinstance(
+        optimizer.get("class"), str
+    ):
         raise UserError(
             "a row must be an optimizer's name, or have an `optimizer` with "
             f"a `class`. Received: {row!r}"
         )
     name = optimizer["class"]
+    if not protocol.is_path(given.get("name", name)):
+        raise UserError(f"a row must have a name. Received: {row!r}")
     return {
         "name": name,
         "weights_optimizer": name,
@@ -408,8 +420,14 @@ def with_own_spaces(
 ) -> dict[str, Any]:
     """Returns the search spaces, those that rows bring among them."""
     shared = configs.load("spaces", "own_model") if space is None else space
+    of_rows = shared.get("rows", {}) if isinstance(shared, Mapping) else None
+    if not isinstance(of_rows, Mapping):
+        raise UserError(
+            "`space` must be a mapping, like a file of official_configs/"
+            f"spaces. Received: {space!r}"
+        )
     own = {row["name"]: row["space"] for row in rows if "space" in row}
-    return {**shared, "rows": {**shared.get("rows", {}), **own}}
+    return {**shared, "rows": {**of_rows, **own}}
 
 
 def check_rows(study: Mapping[str, Any]) -> None:

@@ -35,6 +35,15 @@ ROW_KEYS = {
     "paper_value",
     "changes",
 }
+# Of a study's numbers. The seed of a run, which the study's is a part of, is
+# one of NumPy's, which end at 2**32.
+MOST = {
+    "steps": 10_000_000,
+    "trials": 100_000,
+    "seeds": 49_999,
+    "tuning_seeds": 1_000,
+    "seed": 2**32 // 100_000 - 1,
+}
 # Runs of tuning with further seeds have theirs from here on; the runs that
 # are compared have those from 1 on.
 TUNING_SEEDS = 50_000
@@ -187,6 +196,9 @@ def check_numbers(
     """
     if seed < 0:
         raise UserError(f"--seed is {seed}; give 0 or more")
+    for name, number in {**sizes, "seed": seed}.items():
+        if number > MOST[name]:
+            raise UserError(f"--{name} is {number}; give at most {MOST[name]}")
     tuned = any(row["space"] for row in rows)
     for name in ("trials", "seeds") if tuned else ("seeds",):
         if sizes[name] < 1:
@@ -269,16 +281,15 @@ def resolve_row(
     unknown = set(row) - ROW_KEYS
     if unknown:
         raise UserError(f"{where} has the unknown key {min(unknown)!r}")
+    if not is_path(row["name"]):
+        raise UserError(f"{where} has a name that is no name; give another")
     optimizer = row["optimizer"]
-    if optimizer.get("class") not in OPTIMIZERS:
-        raise UserError(
-            f"{where} has the optimizer {optimizer.get('class')!r}; "
-            f"choose one of {', '.join(OPTIMIZERS)}"
-        )
+    check_optimizer(optimizer, where)
+    own = row.get("settings", {})
+    if not isinstance(own, Mapping):
+        raise UserError(f"{where} has the settings {own!r}; give a mapping")
     resolved = resolve_settings(
-        {**settings.DEFAULTS, **workload_settings},
-        {**shared, **row.get("settings", {})},
-        where,
+        {**settings.DEFAULTS, **workload_settings}, {**shared, **own}, where
     )
     space: Mapping[str, Any] = {}
     if row.get("fixed"):
@@ -329,6 +340,12 @@ def check_space(
                 f"the space of {where} has {axis.name!r}, which {name} has "
                 f"not; {hint(axis.name, known)}"
             )
+        for value in axis.ends:
+            if axis.name in resolved:
+                check_setting(axis.name, value, f"the space of {where}")
+            else:
+                given = {"class": name, axis.name: value}
+                check_optimizer(given, f"the space of {where}")
     if "learning_rate" not in {*space, *optimizer}:
         raise UserError(f"the space of {where} lacks learning_rate; add it")
 
@@ -339,15 +356,20 @@ def optimizer_arguments(name: str) -> dict[str, Any]:
     >>> optimizer_arguments("HeavyBall")["momentum"]
     0.9
     """
-    # HeavyBall is in heavy_ball.
-    module = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
-    found = importlib.import_module(f"tf_largebatch.optimizers.{module}")
-    signature = inspect.signature(getattr(found, name))
+    signature = inspect.signature(optimizer_class(name))
     return {
         name: parameter.default
         for name, parameter in signature.parameters.items()
         if parameter.kind is not parameter.VAR_KEYWORD
     }
+
+
+def optimizer_class(name: str) -> type:
+    """Returns the class of an optimizer, of neither Keras family."""
+    # HeavyBall is in heavy_ball.
+    module = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    found = importlib.import_module(f"tf_largebatch.optimizers.{module}")
+    return getattr(found, name)
 
 
 def bias_bn_optimizer(name: str, options: Mapping[str, Any]) -> str:
@@ -385,14 +407,72 @@ def resolve_settings(
     """
     unknown = set(given) - set(defaults)
     if unknown:
-        raise UserError(f"{where} has the unknown setting {min(unknown)!r}")
+        name = min(map(str, unknown))
+        raise UserError(f"{where} has the unknown setting {name!r}")
     resolved = {**defaults, **given}
-    if resolved["schedule"] not in settings.SCHEDULES:
-        raise UserError(
-            f"{where} has the schedule {resolved['schedule']!r}; "
-            f"choose one of {', '.join(settings.SCHEDULES)}"
-        )
+    check_settings(resolved, where)
     return resolved
+
+
+def check_settings(given: Mapping[str, Any], where: str) -> None:
+    """Raises UserError for a setting that has a value it cannot have."""
+    for name, value in given.items():
+        check_setting(name, value, where)
+
+
+def check_setting(name: str, value: Any, where: str) -> None:
+    """Raises UserError for a value that a setting cannot have."""
+    if name == "schedule":
+        if not isinstance(value, str) or value not in settings.SCHEDULES:
+            raise UserError(
+                f"{where} has the schedule {value!r}; "
+                f"choose one of {', '.join(settings.SCHEDULES)}"
+            )
+    elif name == "discontinuous":
+        if not isinstance(value, bool):
+            raise UserError(
+                f"{where} has discontinuous {value!r}; give true or false"
+            )
+    elif not spaces.is_finite_number(value) or value < 0:
+        raise UserError(
+            f"{where} has {name} {value!r}; give a finite number, 0 or larger"
+        )
+    elif name == "warmup_fraction" and value > 1:
+        raise UserError(f"{where} has {name} {value!r}; give 1 at most")
+
+
+class Arguments:
+    """Stands for a Keras family's optimizer where arguments are checked."""
+
+    def __init__(self, learning_rate: Any, **more: Any):
+        for name, value in more.items():
+            if name not in KERAS_ARGUMENTS:
+                raise ValueError(f"there is no argument {name!r}")
+            if value is not None and not (
+                spaces.is_finite_number(value) and value > 0
+            ):
+                raise ValueError(f"{name} is {value!r}; give a number above 0")
+
+
+def check_optimizer(optimizer: Mapping[str, Any], where: str) -> None:
+    """Raises UserError for a class or arguments that make no optimizer.
+
+    Args:
+        optimizer: the arguments, and the ``class``.
+        where: what messages call the row.
+    """
+    arguments = dict(optimizer)
+    name = arguments.pop("class", None)
+    if not isinstance(name, str) or name not in OPTIMIZERS:
+        raise UserError(
+            f"{where} has the optimizer {name!r}; "
+            f"choose one of {', '.join(OPTIMIZERS)}"
+        )
+    checked = type(name, (optimizer_class(name), Arguments), {})
+    try:
+        checked(**{"learning_rate": 1.0, **arguments})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def fixed_hyperparameters(row: Mapping[str, Any]) -> dict[str, float]:
@@ -412,6 +492,22 @@ def optimizer_options(row: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in row["optimizer"].items()
         if name in KERAS_ARGUMENTS or (name != "class" and not is_number(value))
     }
+
+
+def is_path(name: Any) -> bool:
+    """Whether a row's name is one: a path that leads out of no folder.
+
+    >>> is_path("resnet50/lars_32k"), is_path("../x"), is_path("/x")
+    (True, False, False)
+    """
+    if not isinstance(name, str) or "\0" in name:
+        return False
+    return not {"", ".", ".."}.intersection(name.split("/"))
+
+
+def is_name(name: Any) -> bool:
+    """Whether a study's name is one, of a folder and in a storage."""
+    return is_path(name) and "/" not in name
 
 
 def is_number(value: Any) -> bool:

@@ -385,12 +385,12 @@ def space_of(setup: Setup, config: Values) -> dict[str, Any]:
         UserError: it has none, or one with what the recipe has not.
     """
     where = f"the space of {setup.name}"
-    found = dict(protocol.space_of(row(setup), config))
+    found = protocol.space_of(row(setup), config)
     axes = spaces.parse(found, where)
     known = {spaces.STEPS: setup.config.trainer.train_steps}
     for point in spaces.points(axes, 1, 0, known):
         setup.at(point)
-    return found
+    return dict(found)
 
 
 def assemble(

@@ -13,6 +13,7 @@ from typing import Any
 
 from tf_largebatch import stopping
 from tf_largebatch.errors import UserError
+from tf_largebatch.study import protocol
 from tf_largebatch.study.ledger import Claim, Ledger, Line
 from tf_largebatch.study.protocol import Run
 
@@ -79,7 +80,12 @@ def place(folder: pathlib.Path, run: Run) -> pathlib.Path:
     Args:
         folder: of the study.
         run: of the study.
+
+    Raises:
+        UserError: the row's name leads out of the folder.
     """
+    if not protocol.is_path(run.row):
+        raise UserError(f"a row is called {run.row!r}; give it another name")
     return folder / "runs" / run.row / f"{run.kind}-{run.index}"
 
 

@@ -22,6 +22,7 @@ A space is data: for each hyperparameter a scale and its ends, or a choice.
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -62,6 +63,11 @@ class Dimension:
     low: float
     high: float
     below: str | None = None
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the greatest value."""
+        return self.low, self.high
 
     def value(self, fraction: float, known: Known | None = None) -> float:
         """Returns the value a fraction of the way up the scale.
@@ -104,6 +110,11 @@ class Choice:
 
     name: str
     values: tuple[Any, ...]
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """All values."""
+        return self.values
 
     def value(self, fraction: float, known: Known | None = None) -> Any:
         """Returns the value a fraction of the way through them."""
@@ -194,9 +205,20 @@ def check_ends(scale: str, low: Any, high: Any, here: str) -> None:
 
 
 def is_finite_number(value: Any) -> bool:
-    """Whether an end is a number, which booleans, NaN and infinity are not."""
+    """Whether a value is a number, which booleans, NaN and infinity are not.
+
+    Nor is an integer that no float comes near.
+
+    >>> [is_finite_number(x) for x in (1, 0.5, True, math.nan, 10**400, "1")]
+    [True, True, False, False, False, False]
+    """
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+    return number and abs(value) <= sys.float_info.max
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, which booleans are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def points(

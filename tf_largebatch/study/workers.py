@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 
 from tf_largebatch import parallel, stopping
-from tf_largebatch.errors import RunError, UserError
+from tf_largebatch.errors import RunError, UserError, one_line
 from tf_largebatch.study import runner, storage
 from tf_largebatch.study.ledger import Ledger
 
@@ -100,5 +100,5 @@ def work(
                     pass
             ledger.close()
     except (UserError, RunError) as error:
-        print(f"a worker stops: {error}", file=sys.stderr)
+        print(f"a worker stops: {one_line(str(error))}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, UserError) else 1) from None
