@@ -16,7 +16,6 @@ from official.core import base_trainer
 
 from tf_largebatch import stopping
 from tf_largebatch.errors import DivergenceError, UserError
-from tf_largebatch.fused import l2_norm
 from tf_largebatch.garden import diagnostics
 
 Inputs = Any
@@ -181,8 +180,8 @@ class Trainer(base_trainer.Trainer):
         variables = self.task.trained_variables(self.model)
         context = tf.distribute.get_replica_context()
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        norms = tf.stack([*map(l2_norm, gradients)])
-        self._gradient_norm.assign(l2_norm(norms))
+        norms = tf.sqrt(2 * tf.stack([*map(tf.nn.l2_loss, gradients)]))
+        self._gradient_norm.assign(tf.norm(norms))
         self._first_bad.assign(
             diagnostics.first_bad(self._first_bad, self.global_step, norms)
         )
