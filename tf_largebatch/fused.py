@@ -22,7 +22,13 @@ from tensorflow.python.ops import control_flow_util
 
 from tf_largebatch import rules
 from tf_largebatch.rules.adam import one_minus_power
-from tf_largebatch.rules.arrays import Array, Namespace, Scalar, add_decay
+from tf_largebatch.rules.arrays import (
+    Array,
+    Namespace,
+    Scalar,
+    add_decay,
+    is_zero,
+)
 from tf_largebatch.rules.lamb import trust_ratio as lamb_ratio
 from tf_largebatch.rules.lars import trust_ratio as lars_ratio
 
@@ -250,11 +256,6 @@ def decay(w: tf.Variable, learning_rate: Scalar, weight_decay: Scalar) -> None:
     """Does ``w <- w - eta lambda w``, with the w that was there before."""
     if not is_zero(weight_decay):
         w.assign_sub(learning_rate * weight_decay * w)
-
-
-def is_zero(value: Scalar) -> bool:
-    """Whether a hyperparameter is the Python number 0."""
-    return isinstance(value, (int, float)) and value == 0
 
 
 def passing_variable(start: Array) -> Array:

@@ -9,6 +9,7 @@ from tf_largebatch.optimizers.base import (
     first_given,
 )
 from tf_largebatch.rules import LARS_VARIANTS
+from tf_largebatch.rules.arrays import is_zero
 from tf_largebatch.variables import BIAS_AND_NORM, Selector, Treatment
 
 
@@ -129,8 +130,3 @@ class LARS(LargeBatchOptimizer):
         return rules.heavy_ball(
             xp, w, g, *slots, learning_rate_in_momentum=in_momentum, **shared
         )
-
-
-def is_zero(value: Any) -> bool:
-    """Whether a hyperparameter is the Python number 0."""
-    return isinstance(value, (int, float)) and value == 0

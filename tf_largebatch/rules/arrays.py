@@ -18,6 +18,9 @@ def add_decay(g: Array, w: Array, weight_decay: Scalar) -> Array:
     At the Python number 0 it returns ``g`` itself, which saves a pass over
     memory and keeps a variable without decay free of it to the last bit.
     """
-    if isinstance(weight_decay, (int, float)) and weight_decay == 0:
-        return g
-    return g + weight_decay * w
+    return g if is_zero(weight_decay) else g + weight_decay * w
+
+
+def is_zero(value: Scalar) -> bool:
+    """Whether a hyperparameter is the Python number 0."""
+    return isinstance(value, (int, float)) and value == 0
