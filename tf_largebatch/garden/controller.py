@@ -14,6 +14,8 @@ from tf_largebatch import checkpoints, stopping
 from tf_largebatch.errors import RunError
 
 Output = dict[str, Any]
+# What TensorFlow raises where another worker is gone.
+GONE = (tf.errors.UnavailableError, tf.errors.AbortedError)
 
 
 class Controller(orbit.Controller):
@@ -86,6 +88,8 @@ class Controller(orbit.Controller):
         """Turns a failure to save into a RunError that says what there is."""
         try:
             yield
+        except GONE:
+            raise  # No failure of the disk's.
         except checkpoints.ERRORS as error:
             last = self.checkpoint_manager.latest_checkpoint
             rest = f"goes on from {last}" if last else "begins anew"

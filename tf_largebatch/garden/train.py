@@ -16,7 +16,7 @@ from tf_largebatch import checkpoints
 from tf_largebatch.errors import DivergenceError, RunError, UserError
 from tf_largebatch.experiments import Task, left_out
 from tf_largebatch.garden import run_folder
-from tf_largebatch.garden.controller import Controller, Runner
+from tf_largebatch.garden.controller import GONE, Controller, Runner
 from tf_largebatch.garden.trainer import Trainer
 
 MODES = (
@@ -315,7 +315,7 @@ def explained(
             "out of memory; give a smaller trainer.micro_batch_size, which "
             "changes nothing else"
         ) from error
-    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+    except GONE as error:
         if not one_of_several:
             raise
         raise RunError(
