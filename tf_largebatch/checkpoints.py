@@ -32,7 +32,7 @@ def find(path: str) -> str | None:
 def first_line(error: Exception) -> str:
     """Returns what an error of the file system or TensorFlow says."""
     text = getattr(error, "message", None) or configs.reason(error)
-    return str(text).splitlines()[0]
+    return next(iter(str(text).splitlines()), type(error).__name__)
 
 
 def damage(path: str) -> str | None:
@@ -78,8 +78,29 @@ def mend(folder: str) -> None:
             f"{path} is damaged ({why}); going on from {paths[-1]}",
             file=sys.stderr,
         )
-    if paths and newest(folder) != paths[-1]:
-        tf.compat.v1.train.update_checkpoint_state(folder, paths[-1], paths)
+    if paths and listed(folder) != paths:
+        write_list(folder, paths)
+
+
+def listed(folder: str) -> list[str]:
+    """Returns the paths that a run's list has, the newest last."""
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except ERRORS:
+        return []
+    return [*state.all_model_checkpoint_paths] if state else []
+
+
+def write_list(folder: str, paths: list[str]) -> None:
+    """Has the run's list name these checkpoints, the newest last.
+
+    Only what the list names, with a time, is deleted when there are too many.
+    """
+    files = [f"{path}.index" for path in paths]
+    times = [tf.io.gfile.stat(file).mtime_nsec / 1e9 for file in files]
+    tf.compat.v1.train.update_checkpoint_state(
+        folder, paths[-1], paths, all_model_checkpoint_timestamps=times
+    )
 
 
 def saved(folder: str) -> list[str]:

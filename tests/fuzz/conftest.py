@@ -180,6 +180,7 @@ def stops(patch, real_build):
 
     from tf_largebatch import parallel
     from tf_largebatch.cli import bench, compare
+    from tf_largebatch.cli import train as command
     from tf_largebatch.garden import chain, evaluate, train
     from tf_largebatch.resnet import pictures
     from tf_largebatch.study import folder as folders
@@ -208,6 +209,8 @@ def stops(patch, real_build):
                 ledger.tuning_trials(kept, row)
         raise Reached
 
+    # It holds for all that a process does, and there are tests after these.
+    patch.setattr(command, "make_deterministic", lambda: None)
     patch.setattr(train, "find_data", lambda *arguments: None)
     patch.setattr(train, "make_strategy", strategy)
     patch.setattr(train, "build", build)

@@ -106,11 +106,14 @@ def test_one_of_three_is_killed_and_one_comes_late(
         late = start(url, "three", logs[2])
         assert second.wait(DEADLINE) == late.wait(DEADLINE) == 0
         assert figures(ledger) == alone
-        names = [state.name for _, state in ledger.states()]
-    assert names.count("COMPLETE") == 20
-    assert names.count("FAIL") == 1 and len(names) == 21
+        states = [(str(key), state.name) for key, state in ledger.states()]
     # The one that was killed had begun one; all others were begun once.
     (twice,) = begun(logs[0])
+    # Both that are left may have added it anew: the later one is failed, too.
+    failed = [key for key, name in states if name == "FAIL"]
+    assert failed in ([twice], [twice, twice])
+    assert [name for _, name in states].count("COMPLETE") == 20
+    assert len(states) == 20 + len(failed)
     runs = begun(*logs)
     assert len(runs) == 21 and runs.count(twice) == 2
     assert len(set(runs)) == 20
