@@ -7,6 +7,7 @@
 #   make test       all tests but the slow ones; ARGS goes to pytest
 #   make test-slow  the slow ones
 #   make lint       ruff and mypy
+#   make docs       the documentation's site, in build/docs
 #   make audit      known vulnerabilities of the dependencies, if their data
 #                   can be reached
 #   make setup      .venv alone, with all that the targets above need
@@ -33,7 +34,7 @@ FIND_PYTHON = PYTHON="$(PYTHON)" GOAL="$(MAKECMDGOALS)" sh tools/find_python
 TEST := TF_CPP_MIN_LOG_LEVEL=1 KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
 
 .DELETE_ON_ERROR:
-.PHONY: setup compare test test-slow lint audit lock clean always
+.PHONY: setup compare test test-slow lint docs audit lock clean always
 
 setup: .venv/.dev
 
@@ -56,6 +57,12 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Nothing is fetched: what a page would load from elsewhere ends the build, as
+# every warning does.
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+	@echo "To look at: build/docs/index.html"
+
 # It has an environment of its own, as what it needs is no business of .venv's.
 AUDIT := build/audit
 audit:
@@ -63,7 +70,7 @@ audit:
 	@$(AUDIT)/bin/python tools/audit.py constraints.txt
 
 # The stamp of a set-up that is complete. Written by tools/install.py.
-.venv/.study .venv/.dev: pyproject.toml setup.py constraints.txt
+.venv/.study .venv/.dev .venv/.docs: pyproject.toml setup.py constraints.txt
 	@python=$$($(FIND_PYTHON)) && "$$python" tools/install.py $(@F:.%=%)
 
 # A Python named by hand replaces the .venv of another.
@@ -72,7 +79,7 @@ VERSION := -c "import sys; print(sys.hexversion >> 16)"
 WANTED := $(shell "$(PYTHON)" $(VERSION) 2>&1)
 FOUND := $(shell $(BIN)/python $(VERSION) 2>&1)
 ifneq "$(WANTED)" "$(FOUND)"
-.venv/.study .venv/.dev: always
+.venv/.study .venv/.dev .venv/.docs: always
 endif
 endif
 

@@ -29,6 +29,7 @@ LOG = VENV / "install.log"
 EXTRAS = {
     "study": ("what `make compare` needs", "1 minute", "2.5 GB", []),
     "dev": ("what the tests need", "2 minutes", "4 GB", ["study"]),
+    "docs": ("what `make docs` needs", "1 minute", "2.5 GB", []),
 }
 
 # Seconds between two lines of progress: on a terminal, where the line is
