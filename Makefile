@@ -60,7 +60,7 @@ lint: .venv/.dev
 # Nothing is fetched: what a page would load from elsewhere ends the build, as
 # every warning does.
 docs: .venv/.docs
-	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 	@echo "To look at: build/docs/index.html"
 
 # It has an environment of its own, as what it needs is no business of .venv's.
