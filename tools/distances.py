@@ -247,63 +247,65 @@ def garden_adam(alone: Sequence[str]) -> Any:
     )
 
 
-def groups() -> dict[str, tuple[schedules.Schedule, list[Contestant]]]:
-    """Returns what is compared, by a name; the first is the reference."""
-    lars = functools.partial(of_the_garden, optimizer=garden_lars.LARS)
+def of_lars() -> list[Contestant]:
+    """Returns LARS as it is published, then the others."""
+    lars = functools.partial(
+        of_the_garden,
+        optimizer=garden_lars.LARS,
+        momentum=0.929,
+        weight_decay_rate=1e-4,
+    )
+    return [
+        ours("`LARS()`", "LARS"),
+        *variants("LARS", rules.LARS_VARIANTS),
+        Contestant("optax's `lars`", optax_lars, in_optax),
+        lars("`LARS`"),
+        lars("`LARS(classic_momentum=False)`", classic_momentum=False),
+    ]
+
+
+def of_lamb() -> list[Contestant]:
+    """Returns LAMB as it is published, then the others."""
+    return [
+        ours("`LAMB()`", "LAMB"),
+        *variants("LAMB", rules.LAMB_VARIANTS),
+        Contestant("optax's `lamb`", optax_lamb, in_optax),
+        Contestant("Keras's `Lamb`", keras_lamb, in_keras),
+        of_the_garden("`LAMB`", garden_lamb.LAMB, weight_decay_rate=0.01),
+    ]
+
+
+def of_nesterov() -> list[Contestant]:
+    """Returns the paper's Nesterov momentum, then those with the rate in it."""
     nesterov = functools.partial(ours, optimizer="Nesterov", momentum=0.976)
+    inside = "`Nesterov(learning_rate_in_momentum=True)`"
+    return [
+        nesterov("`Nesterov()`"),
+        nesterov(inside, learning_rate_in_momentum=True),
+        Contestant("Keras's `SGD(nesterov=True)`", keras_sgd, in_keras),
+    ]
+
+
+def of_adam() -> list[Contestant]:
+    """Returns Adam with decoupled decay, then the others."""
     adam = functools.partial(ours, optimizer="Adam", weight_decay=0.01)
-    return {
-        "LARS": (
-            LARS_SCHEDULE,
-            [
-                ours("`LARS()`", "LARS"),
-                *variants("LARS", rules.LARS_VARIANTS),
-                Contestant("optax's `lars`", optax_lars, in_optax),
-                lars("`LARS`", momentum=0.929, weight_decay_rate=1e-4),
-                lars(
-                    "`LARS(classic_momentum=False)`",
-                    momentum=0.929,
-                    weight_decay_rate=1e-4,
-                    classic_momentum=False,
-                ),
-            ],
-        ),
-        "LAMB": (
-            BERT_SCHEDULE,
-            [
-                ours("`LAMB()`", "LAMB"),
-                *variants("LAMB", rules.LAMB_VARIANTS),
-                Contestant("optax's `lamb`", optax_lamb, in_optax),
-                Contestant("Keras's `Lamb`", keras_lamb, in_keras),
-                of_the_garden(
-                    "`LAMB`", garden_lamb.LAMB, weight_decay_rate=0.01
-                ),
-            ],
-        ),
-        "Nesterov": (
-            NESTEROV_SCHEDULE,
-            [
-                nesterov("`Nesterov()`"),
-                nesterov(
-                    "`Nesterov(learning_rate_in_momentum=True)`",
-                    learning_rate_in_momentum=True,
-                ),
-                Contestant("Keras's `SGD(nesterov=True)`", keras_sgd, in_keras),
-            ],
-        ),
-        "Adam": (
-            BERT_SCHEDULE,
-            [
-                adam("`Adam()`"),
-                adam("`Adam(epsilon=1e-6)`", epsilon=1e-6),
-                adam("`Adam(bias_correction=False)`", bias_correction=False),
-                Contestant("Keras's `AdamW`", keras_adamw, in_keras),
-                Contestant(
-                    "Model Garden's `AdamWeightDecay`", garden_adam, in_tf_keras
-                ),
-            ],
-        ),
-    }
+    garden = "Model Garden's `AdamWeightDecay`"
+    return [
+        adam("`Adam()`"),
+        adam("`Adam(epsilon=1e-6)`", epsilon=1e-6),
+        adam("`Adam(bias_correction=False)`", bias_correction=False),
+        Contestant("Keras's `AdamW`", keras_adamw, in_keras),
+        Contestant(garden, garden_adam, in_tf_keras),
+    ]
+
+
+# The schedule, and what is compared: the first is the reference.
+GROUPS = {
+    "LARS": (LARS_SCHEDULE, of_lars),
+    "LAMB": (BERT_SCHEDULE, of_lamb),
+    "Nesterov": (NESTEROV_SCHEDULE, of_nesterov),
+    "Adam": (BERT_SCHEDULE, of_adam),
+}
 
 
 @functools.cache
@@ -344,7 +346,8 @@ def shown(part: float) -> str:
 
 def table(group: str) -> str:
     """Returns one table in Markdown."""
-    schedule, (reference, *others) = groups()[group]
+    schedule, contestants = GROUPS[group]
+    reference, *others = contestants()
     work = problem(schedule)
     adapts = group in ("LARS", "LAMB")
     columns = COLUMNS if adapts else {"all": COLUMNS["all, nothing left out"]}
@@ -359,4 +362,4 @@ def table(group: str) -> str:
 
 
 if __name__ == "__main__":
-    print("\n\n".join(map(table, groups())))
+    print("\n\n".join(map(table, GROUPS)))
