@@ -50,7 +50,7 @@ test-slow: .venv/.dev
 	  echo "Installing $(TORCH) and $(TIMM), once."; \
 	  $(PIP) -c constraints.txt $(TORCH) && $(PIP) --no-deps $(TIMM) \
 	  || echo "They cannot be installed: their tests are left out."; }
-	$(TEST) -m slow $(ARGS)
+	$(TEST) -m slow --numprocesses=2 --dist=loadfile $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

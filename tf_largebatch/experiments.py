@@ -33,12 +33,18 @@ class TrainerConfig(cfg.TrainerConfig):
             every ``validation_interval`` steps; MLPerf's value is 4.
         target_accuracy: if not 0, ``train_and_eval`` ends at the first
             evaluation whose accuracy is at least that.
+        max_skipped_updates: so many steps of a run may leave everything as it
+            is, the optimizer's count of steps too, because a gradient is not
+            finite; at the next one training has diverged. 0, the default,
+            spares the look before the step. ``skipped_updates`` among the
+            figures is their count.
         train_tf_while_loop: whether ``steps_per_loop`` steps are one program.
             Off, unlike the Garden's, so that a signal to stop is answered
             after the step; on a TPU, which it saves time, it is set.
     """
 
     micro_batch_size: int = 0
+    max_skipped_updates: int = 0
     evaluation_epochs: float = 0.0
     target_accuracy: float = 0.0
     train_tf_while_loop: bool = False
@@ -114,6 +120,10 @@ class Task(base_task.Task, abc.ABC):
     def end_step(self, model: tf_keras.Model) -> None:
         """On a replica: updates what is updated once a step."""
         del model  # AutoGraph cannot do with a docstring alone.
+
+    def skip_step(self, model: tf_keras.Model) -> None:
+        """On a replica: forgets what :meth:`end_step` would have used."""
+        del model  # As above.
 
     def train_step(
         self,

@@ -27,8 +27,11 @@ from tf_largebatch.rules.arrays import (
     Namespace,
     Scalar,
     add_decay,
+    is_usual,
     is_zero,
+    scale_for,
 )
+from tf_largebatch.rules.lamb import ENLARGED
 from tf_largebatch.rules.lamb import trust_ratio as lamb_ratio
 from tf_largebatch.rules.lars import trust_ratio as lars_ratio
 
@@ -111,7 +114,7 @@ def lars(
         return lars_ratio(
             xp,
             l2_norm(w),
-            l2_norm(normed),
+            gradient_norm(xp, normed),
             weight_decay if variant.norm_of == "gradient" else 0.0,
             trust_coefficient,
             epsilon,
@@ -165,17 +168,22 @@ def lamb(
     """Takes one step: ``u = mh/(sqrt(sh)+eps) + lambda w; w <- w - eta r u``.
 
     The kernel subtracts from a variable: u is a passing one, which starts at
-    lambda w, and from which minus Adam's direction is subtracted.
+    lambda w, and from which minus Adam's direction is subtracted. It is
+    enlarged by a power of two, as the plain rule has it for its norm.
     """
     if not decay_in_ratio:
         decay(w, learning_rate, weight_decay)
         weight_decay = 0.0
-    start = tf.zeros_like(g) if is_zero(weight_decay) else weight_decay * w
+    start = (
+        tf.zeros_like(g)
+        if is_zero(weight_decay)
+        else ENLARGED * weight_decay * w
+    )
     passing = passing_variable(start)
-    apply_adam(xp, passing, g, m, s, -1.0, **moments)
+    apply_adam(xp, passing, g, m, s, -ENLARGED, **moments)
     u = raw_ops.ReadVariableOp(resource=passing, dtype=g.dtype)
-    r = lamb_ratio(xp, l2_norm(w), l2_norm(u), zero_norm_ratio)
-    subtract(w.handle, learning_rate * r, u)
+    r = lamb_ratio(xp, l2_norm(w), l2_norm(u) / ENLARGED, zero_norm_ratio)
+    subtract(w.handle, learning_rate * r / ENLARGED, u)
 
 
 def apply_momentum(
@@ -275,3 +283,17 @@ def subtract(handle: Array, factor: Array, values: Array) -> None:
 def l2_norm(values: Array) -> Array:
     """Returns the L2 norm of a whole variable, without a square in memory."""
     return tf.math.reduce_euclidean_norm(values)
+
+
+def gradient_norm(xp: Namespace, g: Array) -> Array:
+    """Returns the L2 norm of a gradient, however large or small.
+
+    What is computed anew where squares leave the dtype is a part of ``g``,
+    which elsewhere has no elements: a ``tf.cond`` would cost more to trace
+    than all else.
+    """
+    norm = l2_norm(g)
+    usual, scale = is_usual(xp, norm), scale_for(xp, norm)
+    values = tf.reshape(g, [-1])
+    again = values[: tf.where(usual, 0, tf.size(values))]
+    return tf.where(usual, norm, l2_norm(scale * again) / scale)

@@ -97,7 +97,7 @@ def gap(first, second):
     )
 
 
-@pytest.mark.parametrize("scale", [2.0**-12, 2.0**12])
+@pytest.mark.parametrize("scale", [2.0**-83, 2.0**-12, 2.0**12, 2.0**60])
 @pytest.mark.parametrize(
     "variant, weight_decay",
     [

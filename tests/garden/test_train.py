@@ -195,6 +195,22 @@ def test_a_run_that_diverges_says_so_and_saves_no_ruin(small, tmp_path):
     assert not list(tmp_path.glob("ckpt-4.*"))
 
 
+def test_no_more_updates_are_skipped_than_may_be(small, tmp_path):
+    """From the second step on no gradient is finite."""
+    rate = {"constant": {"learning_rate": 1e38}, "type": "constant"}
+    optimizer = {"optimizer_config": {"learning_rate": rate}}
+    config = small(trainer={**optimizer, "max_skipped_updates": 2})
+    with pytest.raises(DivergenceError, match="in step 4 the gradient of"):
+        train.run(config, "train", str(tmp_path))
+    newest = tf.train.load_checkpoint(str(tmp_path / "ckpt-3"))
+    (name,) = [
+        name
+        for name in newest.get_variable_to_shape_map()
+        if name.startswith("skipped_updates")
+    ]
+    assert newest.get_tensor(name) == 2
+
+
 def test_a_broken_picture_is_named(pictures, trained, small, tmp_path):
     path = tmp_path / "validation-0"
     records = [

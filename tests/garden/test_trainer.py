@@ -80,6 +80,24 @@ def test_each_example_counts_once(way, examples, devices):
     assert found["validation_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["1x1", "2x2"])
+def test_a_step_that_is_skipped_leaves_everything_as_it_was(
+    way, run_script, pictures
+):
+    """Weights, statistics and slots end as if its data had not been there."""
+    found = run_script("garden/skipping.py", PICTURES=str(pictures))
+    assert found[f"{way} left out skipped"] == 0
+    assert found[f"{way} broken skipped"] == 1
+    assert found[f"{way} broken updates"] == found[f"{way} left out updates"]
+    expected = values(found, f"{way} left out end ")
+    ends = values(found, f"{way} broken end ")
+    assert ends.keys() == expected.keys() and len(ends) > 100
+    for key, end in expected.items():
+        assert np.isfinite(end).all()
+        np.testing.assert_array_equal(ends[key], end, err_msg=key)
+
+
 @pytest.mark.parametrize(
     "global_batch, replicas, micro_batch, multiple, expected",
     [

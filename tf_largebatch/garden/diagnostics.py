@@ -9,7 +9,13 @@ from tf_largebatch.optimizers.base import LargeBatchOptimizer
 from tf_largebatch.optimizers.lamb import LAMB
 from tf_largebatch.optimizers.lars import LARS
 from tf_largebatch.rules import LAMB_VARIANTS, LARS_VARIANTS, adam_direction
-from tf_largebatch.rules.arrays import add_decay, l2_norm
+from tf_largebatch.rules.arrays import (
+    add_decay,
+    gradient_norm,
+    is_usual,
+    l2_norm,
+)
+from tf_largebatch.rules.lamb import ENLARGED
 from tf_largebatch.rules.lamb import trust_ratio as lamb_ratio
 from tf_largebatch.rules.lars import trust_ratio as lars_ratio
 from tf_largebatch.tf_keras import namespace
@@ -36,8 +42,18 @@ def treatments_of(optimizer: Any) -> Sequence[Treatment]:
     return optimizer._treatments
 
 
+def norms_of(gradients: Tensors) -> tf.Tensor:
+    """Returns the L2 norms, shape (gradients,), however large or small."""
+    norms = tf.sqrt(2 * tf.stack([*map(tf.nn.l2_loss, gradients)]))
+    return tf.cond(
+        tf.reduce_all(is_usual(namespace, norms)),
+        lambda: norms,
+        lambda: tf.stack([gradient_norm(namespace, g) for g in gradients]),
+    )
+
+
 def first_bad(
-    before: tf.Tensor, step: tf.Tensor, norms: tf.Tensor
+    before: tf.Tensor, step: tf.Tensor, finite: tf.Tensor
 ) -> tf.Tensor:
     """Returns in which step which variable's gradient was not finite first.
 
@@ -45,9 +61,8 @@ def first_bad(
         before: what was known, int64 of shape (2,): step and variable's
             number, negative while all have been finite.
         step: which is taken, int64, 0 at the first.
-        norms: of the gradients, shape (variables,).
+        finite: whether each gradient is, bool of shape (variables,).
     """
-    finite = tf.math.is_finite(norms)
     place = tf.argmin(tf.cast(finite, tf.int32))
     found = tf.stack([step, place])
     is_first = (before[0] < 0) & ~tf.reduce_all(finite)
@@ -116,7 +131,7 @@ def ratio_of_lars(
     return lars_ratio(
         namespace,
         l2_norm(namespace, w),
-        l2_norm(namespace, normed[variant.norm_of]),
+        gradient_norm(namespace, normed[variant.norm_of]),
         decay if variant.norm_of == "gradient" else 0.0,
         numbers["trust_coefficient"],
         numbers["epsilon"],
@@ -149,8 +164,10 @@ def ratio_of_lamb(
         u = add_decay(u, w, decay)
     else:
         w = w - next_rate(optimizer) * decay * w
-    norms = l2_norm(namespace, w), l2_norm(namespace, u)
-    return lamb_ratio(namespace, *norms, numbers["zero_norm_ratio"])
+    u_norm = l2_norm(namespace, ENLARGED * u) / ENLARGED
+    return lamb_ratio(
+        namespace, l2_norm(namespace, w), u_norm, numbers["zero_norm_ratio"]
+    )
 
 
 def next_rate(optimizer: Any) -> tf.Tensor:

@@ -179,11 +179,21 @@ def build(
         strategy,
         task,
         mode,
-        config,
+        without_recovery(config),
         model_dir,
         trainer=trainer,
         controller_cls=Controller,
     )
+
+
+def without_recovery(config: Any) -> Any:
+    """Returns settings by which a loss may be no number, where updates may.
+
+    The Garden's recovery would end the training after a step that is skipped.
+    """
+    if not config.trainer.max_skipped_updates:
+        return config
+    return config.replace(trainer={"recovery_max_trials": -1})
 
 
 def build_model(task: Task) -> tf_keras.Model:

@@ -17,6 +17,8 @@ from official.core import base_trainer
 from tf_largebatch import stopping
 from tf_largebatch.errors import DivergenceError, UserError
 from tf_largebatch.garden import diagnostics
+from tf_largebatch.rules.arrays import gradient_norm
+from tf_largebatch.tf_keras import namespace
 
 Inputs = Any
 NONE = -1  # No step, no variable.
@@ -74,6 +76,8 @@ class Trainer(base_trainer.Trainer):
             validation_dataset,
             **kwargs,
         )
+        if train and self.may_skip:
+            self.checkpoint.skipped_updates = self._skipped
 
     def _prepare(
         self, config: Any, task: Any, model: tf.Module, optimizer: Any
@@ -86,6 +90,7 @@ class Trainer(base_trainer.Trainer):
             config.trainer.micro_batch_size,
             task.virtual_batch_size,
         )
+        self.may_skip = config.trainer.max_skipped_updates > 0
         check_streams(config.task.train_data, task.virtual_batch_size)
         task.check_micro_batch(self.micro_batch_size)
         task.check_optimizer(optimizer)
@@ -98,8 +103,10 @@ class Trainer(base_trainer.Trainer):
                 aggregation=tf.VariableAggregation.SUM,
             )
             for variable in task.trained_variables(model)
-            if self.micro_batches > 1
+            if self.micro_batches > 1 or self.may_skip
         ]
+        self._finite = same_on_all_replicas(tf.fill([len(self._sums)], True))
+        self._skipped = same_on_all_replicas(tf.constant(0, tf.int64))
         count = len(diagnostics.adapted(optimizer))
         self._gradient_norm = same_on_all_replicas(tf.zeros([]))
         self._first_bad = same_on_all_replicas(
@@ -140,14 +147,21 @@ class Trainer(base_trainer.Trainer):
     def train_step(self, iterator: Iterator[Inputs]) -> None:
         """Takes a step, of as many micro-batches as a replica has."""
         options = self._runtime_options
-        if self.micro_batches == 1:
+        if self.micro_batches == 1 and not self.may_skip:
             inputs = next(iterator)
             self.strategy.run(self._step, (inputs,), options=options)
             return
         for _ in tf.range(self.micro_batches):
             inputs = next(iterator)
             self.strategy.run(self._accumulate, (inputs,), options=options)
-        self.strategy.run(self._apply_sums, options=options)
+        if not self.may_skip:
+            self.strategy.run(self._apply_sums, options=options)
+            return
+        self.strategy.run(self._look, options=options)
+        if tf.reduce_all(self._finite):
+            self.strategy.run(self._apply_sums, options=options)
+        else:
+            self.strategy.run(self._skip, options=options)
 
     def _step(self, inputs: Inputs) -> None:
         """On a replica: takes a step whole."""
@@ -161,8 +175,37 @@ class Trainer(base_trainer.Trainer):
     def _apply_sums(self) -> None:
         """On a replica: takes a step with the sums, and empties them."""
         self._apply([total.read_value() for total in self._sums])
+        self._empty_sums()
+
+    def _empty_sums(self) -> None:
+        """On a replica: lets the sums begin anew."""
         for total in self._sums:
             total.assign(tf.zeros(total.shape))
+
+    def _look(self) -> None:
+        """On a replica: notes of which variables all sums are finite."""
+        sums = [total.read_value() for total in self._sums]
+        finite = tf.math.is_finite(diagnostics.norms_of(sums))
+        context = tf.distribute.get_replica_context()
+        bad = context.all_reduce(
+            tf.distribute.ReduceOp.SUM, tf.cast(~finite, tf.int32)
+        )
+        self._finite.assign(tf.equal(bad, 0))
+
+    def _skip(self) -> None:
+        """On a replica: ends a step that changes nothing, and counts it."""
+        self._skipped.assign_add(1)
+        allowed = self._skipped <= self.config.trainer.max_skipped_updates
+        self._note_first_bad(self._finite | allowed)
+        self._empty_sums()
+        self.task.skip_step(self.model)
+        self.global_step.assign_add(1)
+
+    def _note_first_bad(self, finite: tf.Tensor) -> None:
+        """On a replica: notes the step if a gradient is the first bad one."""
+        self._first_bad.assign(
+            diagnostics.first_bad(self._first_bad, self.global_step, finite)
+        )
 
     def _gradients(self, inputs: Inputs) -> list[tf.Tensor]:
         """On a replica: goes forward and backward; notes the metrics."""
@@ -180,11 +223,9 @@ class Trainer(base_trainer.Trainer):
         variables = self.task.trained_variables(self.model)
         context = tf.distribute.get_replica_context()
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        norms = tf.sqrt(2 * tf.stack([*map(tf.nn.l2_loss, gradients)]))
-        self._gradient_norm.assign(tf.norm(norms))
-        self._first_bad.assign(
-            diagnostics.first_bad(self._first_bad, self.global_step, norms)
-        )
+        norms = diagnostics.norms_of(gradients)
+        self._gradient_norm.assign(gradient_norm(namespace, norms))
+        self._note_first_bad(tf.math.is_finite(norms))
         self._trust_ratios.assign(
             diagnostics.trust_ratios(self.optimizer, gradients, variables)
         )
@@ -208,6 +249,8 @@ class Trainer(base_trainer.Trainer):
         """
         logs = super().train_loop_end()
         self._check_gradients()
+        if self.may_skip:
+            logs["skipped_updates"] = self._skipped
         logs["gradient_norm"] = self._gradient_norm.numpy()
         ratios = self._trust_ratios.numpy()
         if ratios.size:

@@ -202,7 +202,16 @@ def update_moving_statistics(model: tf_keras.Model) -> None:
     totals = sum_over_replicas([layer.totals.read_value() for layer in layers])
     for layer, total in zip(layers, totals):
         layer.move(total)
-        layer.totals.assign(tf.zeros_like(total))
+    forget_totals(model)
+
+
+def forget_totals(model: tf_keras.Model) -> None:
+    """Has a model with deferred updates begin to gather anew.
+
+    To be called in replica context.
+    """
+    for layer in ghost_batch_norms(model):
+        layer.totals.assign(tf.zeros(layer.totals.shape))
 
 
 def ghost_batch_norms(model: tf_keras.Model) -> list[GhostBatchNormalization]:

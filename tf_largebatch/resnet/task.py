@@ -151,6 +151,10 @@ class ResNetTask(experiments.Task):
         """Moves the moving statistics of batch norm, once a step."""
         ghost_batch_norm.update_moving_statistics(model)
 
+    def skip_step(self, model: tf_keras.Model) -> None:
+        """Forgets the statistics of batch norm that a step has gathered."""
+        ghost_batch_norm.forget_totals(model)
+
     def validation_step(
         self,
         inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor],

@@ -9,6 +9,10 @@ from tf_largebatch.rules.arrays import (
     l2_norm,
 )
 
+# Adam's direction is no larger than 32, or than lambda w, but at gradients of
+# 1e-25 so small that its squares would be 0. A power of two rounds nothing.
+ENLARGED = 2.0**20
+
 
 def lamb(
     xp: Namespace,
@@ -68,7 +72,8 @@ def lamb(
         u = add_decay(u, w, weight_decay)
     else:
         w = w - learning_rate * weight_decay * w
-    r = trust_ratio(xp, l2_norm(xp, w), l2_norm(xp, u), zero_norm_ratio)
+    u_norm = l2_norm(xp, ENLARGED * u) / ENLARGED
+    r = trust_ratio(xp, l2_norm(xp, w), u_norm, zero_norm_ratio)
     return w - learning_rate * r * u, m, s
 
 

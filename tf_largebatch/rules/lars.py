@@ -5,6 +5,7 @@ from tf_largebatch.rules.arrays import (
     Namespace,
     Scalar,
     add_decay,
+    gradient_norm,
     l2_norm,
 )
 from tf_largebatch.rules.variants import LARS_VARIANTS, LARSVariant
@@ -51,7 +52,7 @@ def lars(
         return trust_ratio(
             xp,
             l2_norm(xp, w),
-            l2_norm(xp, normed.get(variant.norm_of, g)),
+            gradient_norm(xp, normed.get(variant.norm_of, g)),
             weight_decay if variant.norm_of == "gradient" else 0.0,
             trust_coefficient,
             epsilon,

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 clip = tf.clip_by_value
+cond = tf.cond
 expm1 = tf.math.expm1
 log = tf.math.log
 logical_and = tf.logical_and

@@ -22,6 +22,8 @@ from tf_largebatch.garden.trainer import Trainer
 # The compiler for TPUs does not know it; it does nothing.
 COPY = re.compile(r"= mhlo\.copy (%\S+) : (tensor<[^>]*>)")
 PLACE = re.compile(r" loc\((?:[^()\"]|\"[^\"]*\"|\([^()]*\))*\)|^#loc.*$", re.M)
+# How often TensorFlow had made a function before is part of its name.
+COUNT = re.compile(r"(\bcond_(?:true|false))_\d+")
 
 
 class Extended(one_device_strategy.OneDeviceExtended):
@@ -165,13 +167,15 @@ def lower_all(trainer: Trainer, strategy: Pretended) -> Step:
     size, count = trainer.micro_batch_size, trainer.micro_batches
     inputs = (trainer.task.input_spec(size),)
     parts: list[tuple[str, Callable[..., None], tuple[Any, ...], int]]
-    if count == 1:
+    if count == 1 and not trainer.may_skip:
         parts = [("step", trainer._step, inputs, 1)]
     else:
         parts = [
             ("accumulate", trainer._accumulate, inputs, count),
             ("update", trainer._apply_sums, (), 1),
         ]
+        if trainer.may_skip:
+            parts.append(("look", trainer._look, (), 1))
     programs = [
         lower(strategy, name, function, inputs, times)
         for name, function, inputs, times in parts
@@ -228,13 +232,13 @@ def lower(
 
 
 def clean(text: str) -> str:
-    """Returns a program without the copies and the places in the source.
+    """Returns a program without copies, places in the source, and counts.
 
     >>> clean("%1 = mhlo.copy %0 : tensor<2xf32> loc(#loc3)")
     '%1 = stablehlo.reshape %0 : (tensor<2xf32>) -> tensor<2xf32>'
     """
     text = COPY.sub(r"= stablehlo.reshape \1 : (\2) -> \2", text)
-    return PLACE.sub("", text)
+    return COUNT.sub(r"\1", PLACE.sub("", text))
 
 
 def variables_of(trainer: Trainer) -> Iterator[tf.Variable]:
@@ -250,6 +254,8 @@ def variables_of(trainer: Trainer) -> Iterator[tf.Variable]:
         trainer._gradient_norm,
         trainer._trust_ratios,
     )
+    if trainer.may_skip:
+        yield from (trainer._finite, trainer._skipped)
 
 
 def size_of(variables: Any) -> int:
