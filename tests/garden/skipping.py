@@ -65,7 +65,7 @@ def train(
             micro_batch, drop_remainder=True
         )
         trainer.train_dataset = strategy.distribute_datasets_from_function(
-            lambda _: dataset
+            lambda _, dataset=dataset: dataset
         )
         logs = trainer.train(tf.constant(len(labels) // BATCH))
         yield f"{name} skipped", np.array(logs["skipped_updates"])
