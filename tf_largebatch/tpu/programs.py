@@ -23,7 +23,7 @@ from tf_largebatch.garden.trainer import Trainer
 COPY = re.compile(r"= mhlo\.copy (%\S+) : (tensor<[^>]*>)")
 PLACE = re.compile(r" loc\((?:[^()\"]|\"[^\"]*\"|\([^()]*\))*\)|^#loc.*$", re.M)
 # How often TensorFlow had made a function before is part of its name.
-COUNT = re.compile(r"(\bcond_(?:true|false))_\d+")
+COUNT = re.compile(r"(cond(?:_\d+)?_(?:true|false))_\d+")
 
 
 class Extended(one_device_strategy.OneDeviceExtended):
