@@ -35,6 +35,7 @@ LAYERS = (
     {"optimizers", "fused"},
     {"rules", "schedules", "variables"},
     {"configs", "folders", "frames", "parallel", "shards"},
+    {"plugins"},
     {"errors", "stopping"},
 )
 WITHIN_A_LAYER = {

@@ -1,4 +1,7 @@
-"""Finds and reads the YAML files of ``official_configs``."""
+"""Finds and reads the YAML files of ``official_configs``.
+
+Other packages may add files beside them: see :mod:`tf_largebatch.plugins`.
+"""
 
 import pathlib
 import re
@@ -6,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from tf_largebatch import plugins
 from tf_largebatch.errors import UserError
 
 # What PyYAML raises at a date, number or tag that Python has not.
@@ -23,7 +27,25 @@ def root() -> pathlib.Path:
 
 def names(kind: str) -> list[str]:
     """Returns what there is of a kind, such as ``tables``, by name."""
-    return sorted(path.stem for path in (root() / kind).glob("*.yaml"))
+    return sorted(paths(kind))
+
+
+def paths(kind: str) -> dict[str, pathlib.Path]:
+    """Returns the files of a kind by name, other packages' among them.
+
+    Raises:
+        UserError: a name is there twice.
+    """
+    found: dict[str, pathlib.Path] = {}
+    for folder, package in [(root(), ""), *plugins.folders()]:
+        for path in (folder / kind).glob("*.yaml"):
+            if path.stem in found:
+                raise UserError(
+                    f"{kind}/{path.name} of the package {package} is there "
+                    "already; rename it in the package, or uninstall that"
+                )
+            found[path.stem] = path
+    return found
 
 
 def load(kind: str, name: str) -> dict[str, Any]:
@@ -32,12 +54,13 @@ def load(kind: str, name: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such file, or it is no YAML mapping.
     """
-    if name not in names(kind):
+    known = paths(kind)
+    if name not in known:
         raise UserError(
             f"{name!r} is not in official_configs/{kind}; "
-            f"choose one of {', '.join(names(kind))}"
+            f"choose one of {', '.join(sorted(known)) or 'none'}"
         )
-    return read(root() / kind / f"{name}.yaml")
+    return read(known[name])
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:

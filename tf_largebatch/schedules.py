@@ -349,7 +349,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
                 f"Received: {name}={value!r}"
             )
     total_steps = arguments["total_steps"]
-    warmup_steps = arguments["warmup_steps"]
+    warmup_steps = arguments.get("warmup_steps", 0.0)
     if total_steps < 1:
         raise ValueError(
             f"`total_steps` must be at least 1. Received: {total_steps=}"

@@ -51,13 +51,15 @@ TABLE = flags.DEFINE_string(
     "table4",
     "which of the paper's tables: table2 (does each optimizer need its own "
     "warmup?), table4 (which optimizer for weights, which for the rest?) or "
-    "bert (does BERT need LAMB, bias correction, a schedule without a jump?)",
+    "bert (does BERT need LAMB, bias correction, a schedule without a jump?); "
+    "or another package's, or a YAML file, see docs/add_your_own.md",
     flag_values=FLAGS,
 )
 WORKLOAD = flags.DEFINE_string(
     "workload",
     None,
-    "what is learnt: digits_resnet or tiny_bert; without it the table's",
+    "what is learnt: digits_resnet, tiny_bert or another package's; without "
+    "it the table's",
     flag_values=FLAGS,
 )
 TRIALS = flags.DEFINE_integer(
@@ -104,7 +106,7 @@ def main() -> int:
         steps=STEPS.value,
         rows=ROWS.value,
     )
-    folder = pathlib.Path(OUT.value or f"runs/{TABLE.value}")
+    folder = pathlib.Path(OUT.value or f"runs/{study['table']['name']}")
     quiet()
     ledger = folders.create(folder, study, None)
     try:

@@ -149,13 +149,15 @@ LIST = flags.DEFINE_bool(
 TABLE = flags.DEFINE_string(
     "table",
     "table4",
-    "create: whose rows: a file of official_configs/tables",
+    "create: whose rows: a file of official_configs/tables, another "
+    "package's, or a YAML file; see docs/add_your_own.md",
     flag_values=FLAGS,
 )
 WORKLOAD = flags.DEFINE_string(
     "workload",
     None,
-    "create: what is learnt; without it the table's",
+    "create: what is learnt: digits_resnet, tiny_bert or another package's; "
+    "without it the table's",
     flag_values=FLAGS,
 )
 ROWS = flags.DEFINE_list(

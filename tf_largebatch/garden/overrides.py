@@ -3,12 +3,13 @@
 import collections.abc
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from official.modeling.hyperparams import base_config, oneof
 
 from tf_largebatch.errors import UserError, hint
+from tf_largebatch.tf_keras import model_garden
 
 SEQUENCES = (list, tuple, collections.abc.Sequence)
 
@@ -40,6 +41,9 @@ def check(
     above: str = "",
 ) -> None:
     """Raises UserError as :func:`override`; ``above`` is the path so far."""
+    chosen = isinstance(config, model_garden.Open)
+    if chosen:
+        config.admit([*values, values.get("type")])
     known = fields(config)
     annotations = typing.get_type_hints(type(config))
     for key, value in values.items():
@@ -61,7 +65,8 @@ def check(
                 f" it is {value!r}"
             )
         if isinstance(config, oneof.OneOfConfig) and key == "type":
-            check_choice(value, known, here)
+            more = config.further() if chosen else []
+            check_choice(value, [*known, *more], here)
 
 
 def fields(config: base_config.Config) -> dict[str, Any]:
@@ -116,7 +121,7 @@ def fits(value: Any, annotation: Any) -> bool:
     return not isinstance(value, Mapping)
 
 
-def check_choice(value: Any, known: Mapping[str, Any], here: str) -> None:
+def check_choice(value: Any, known: Iterable[str], here: str) -> None:
     """Raises UserError where the ``type`` of a choice is none of its fields."""
     choices = [name for name in known if name != "type"]
     if value is not None and value not in choices:

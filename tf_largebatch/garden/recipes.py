@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tf_largebatch import configs, schedules
+from tf_largebatch import configs, plugins, schedules
 from tf_largebatch.errors import UserError, hint
 
 if TYPE_CHECKING:
@@ -353,19 +353,33 @@ def read_header(path: pathlib.Path) -> dict[str, str]:
 
 
 def experiment(name: str) -> "ExperimentConfig":
-    """Returns what a registered experiment of this package has by itself.
+    """Returns what a registered experiment has by itself.
+
+    Args:
+        name: of this package's, or of another package's.
 
     Raises:
-        UserError: there is no such experiment.
+        UserError: there is no such experiment, or it cannot be used.
     """
-    if name not in EXPERIMENTS:
+    other = plugins.offered("experiment", EXPERIMENTS)
+    if name not in EXPERIMENTS and name not in other:
         raise UserError(
-            f"there is no experiment {name!r}; {hint(name, EXPERIMENTS)}"
+            f"there is no experiment {name!r}; "
+            f"{hint(name, [*EXPERIMENTS, *other])}"
         )
     from official.core import exp_factory
 
-    importlib.import_module(EXPERIMENTS[name])
-    return exp_factory.get_exp_config(name)
+    if name in EXPERIMENTS:
+        importlib.import_module(EXPERIMENTS[name])
+        return exp_factory.get_exp_config(name)
+    plugins.imported("experiment", other[name])
+    try:
+        return exp_factory.get_exp_config(name)
+    except LookupError as error:
+        raise UserError(
+            f"the package {plugins.package(other[name])} registers no "
+            f"experiment {name!r} with the Model Garden; correct the package"
+        ) from error
 
 
 def experiment_config(

@@ -9,7 +9,7 @@ import tensorflow as tf
 from official.core import config_definitions as cfg
 from official.modeling.hyperparams import params_dict
 
-from tf_largebatch import configs
+from tf_largebatch import configs, plugins
 from tf_largebatch.errors import UserError, hint
 from tf_largebatch.garden import recipes, run_folder
 from tf_largebatch.garden.overrides import override
@@ -158,11 +158,12 @@ def name_of(parameters: dict[str, Any], folder: str) -> str:
         UserError: it is none that is known.
     """
     name = run_folder.named(parameters)[run_folder.NAME]
-    if name not in recipes.EXPERIMENTS:
+    known = plugins.names("experiment", recipes.EXPERIMENTS)
+    if name not in known:
         raise UserError(
             f"{run_folder.NAME} is {name!r}, in {folder}/"
             f"{run_folder.PARAMETERS}, which is no experiment; "
-            f"{hint(name, recipes.EXPERIMENTS)}"
+            f"{hint(name, known)}"
         )
     return name
 

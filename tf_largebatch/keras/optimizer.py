@@ -38,7 +38,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):
         name = type(self).__name__
         return (
             f"<{name} optimizer for Keras 3 models; tf_keras models take "
-            f"tf_largebatch.tf_keras.{name}>"
+            f"{type(self).__module__.replace('.keras', '.tf_keras')}.{name}>"
         )
 
     @property
@@ -102,7 +102,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):
                 for name, value in self.hyperparameters().items()
             },
         )
-        in_place = for_kernels(targets)
+        in_place = for_kernels(targets) if self.has_kernels else []
         if in_place:
             w, *slots = in_place
             self.step(fused(), ops, w, gradient, slots, *values)

@@ -41,6 +41,7 @@ class Adam(LargeBatchOptimizer):
     """
 
     slot_names: ClassVar[tuple[str, ...]] = ("m", "s")
+    has_kernels: ClassVar[bool] = True
     bias_correction: bool
 
     def __init__(

@@ -29,10 +29,18 @@ class LargeBatchOptimizer:
     """
 
     slot_names: ClassVar[tuple[str, ...]] = ()
+    # Whether tf_largebatch.fused has the rule that `step` calls.
+    has_kernels: ClassVar[bool] = False
     serialize: Callable[[Any], Any]  # The Keras family's, of any object.
     _hyperparameter_names: tuple[str, ...]
     _option_names: tuple[str, ...]
     _selectors: dict[str, Selector]
+
+    def __init_subclass__(cls, **kwargs: Any):
+        """Takes the kernels from a class whose step is its own."""
+        super().__init_subclass__(**kwargs)
+        if "step" in vars(cls) and "has_kernels" not in vars(cls):
+            cls.has_kernels = False
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class HeavyBall(LargeBatchOptimizer):
     """
 
     slot_names: ClassVar[tuple[str, ...]] = ("momentum",)
+    has_kernels: ClassVar[bool] = True
     learning_rate_in_momentum: bool
     rule: ClassVar[str] = "heavy_ball"
 

@@ -60,6 +60,7 @@ class LAMB(LargeBatchOptimizer):
     """
 
     slot_names: ClassVar[tuple[str, ...]] = ("m", "s")
+    has_kernels: ClassVar[bool] = True
     bias_correction: bool
     variant: str
 

@@ -56,6 +56,7 @@ class LARS(LargeBatchOptimizer):
     """
 
     slot_names: ClassVar[tuple[str, ...]] = ("momentum",)
+    has_kernels: ClassVar[bool] = True
     variant: str
     weight_decay: Any
 

@@ -284,7 +284,7 @@ def decays(optimizer: Any) -> bool:
     if isinstance(optimizer, LARS):
         if not LARS_VARIANTS[optimizer.variant].adds_decay:
             return False
-    return bool(optimizer.hyperparameters()["weight_decay"] != 0)
+    return bool(optimizer.hyperparameters().get("weight_decay", 0) != 0)
 
 
 def half_square(variables: Sequence[tf.Variable]) -> tf.Tensor:

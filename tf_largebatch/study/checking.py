@@ -11,7 +11,7 @@ from typing import Any
 from tf_largebatch import configs
 from tf_largebatch.errors import UserError, hint
 from tf_largebatch.garden.recipes import EXPERIMENTS
-from tf_largebatch.study import protocol, spaces
+from tf_largebatch.study import protocol, spaces, tables
 
 # What a value must be: a test, and the same in words.
 Rule = tuple[Callable[[Any], bool], str]
@@ -215,7 +215,7 @@ def check_workload(workload: Mapping[str, Any], where: object) -> None:
             f"there is no workload {workload['name']!r}, in {where}; "
             f"{hint(workload['name'], known)}"
         )
-    shipped = configs.load("workloads", workload["name"])
+    shipped = tables.workload(workload["name"])
     shipped.pop("workload")
     check_like(workload, shipped, where, "workload.")
 

@@ -155,14 +155,14 @@ def write(ledger: "Ledger", folder: pathlib.Path) -> dict[str, Any]:
         UserError: the folder cannot be written.
     """
     from tf_largebatch.study import folder as folders
-    from tf_largebatch.study import report, summary
+    from tf_largebatch.study import protocol, report, summary
 
     say("writing the report")
     study, lines = ledger.study, ledger.lines
     figures = summary.summarize(
         study,
         lines,
-        summary.versions(study["workload"]["packages"]),
+        summary.versions(protocol.packages(study)),
         summary.device(),
     )
     try:

@@ -442,7 +442,8 @@ def check_rows(study: Mapping[str, Any]) -> None:
     for row in rows:
         protocol.tuned_row(study, row)
         arguments = dict(row["optimizer"])
-        optimizer = getattr(tf_largebatch.keras, arguments.pop("class"))
+        name = arguments.pop("class")
+        optimizer = protocol.class_in(tf_largebatch.keras, name)
         try:
             optimizer(**{"learning_rate": 1.0, **arguments})
         except (TypeError, ValueError) as error:

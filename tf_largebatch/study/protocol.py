@@ -12,11 +12,13 @@ import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
-from tf_largebatch import configs
+from tf_largebatch import configs, plugins
 from tf_largebatch.errors import UserError, hint
-from tf_largebatch.study import settings, spaces
+from tf_largebatch.optimizers.base import LargeBatchOptimizer
+from tf_largebatch.study import settings, spaces, tables
 
 OPTIMIZERS = ("Adam", "HeavyBall", "LAMB", "LARS", "Nesterov")
 # Of study.yaml; another number means that other versions cannot go on.
@@ -85,12 +87,13 @@ def create(
     only: Sequence[str] = (),
     space: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Returns the protocol of one of the paper's tables on a workload.
+    """Returns the protocol of a table on a workload.
 
     Args:
-        table: a name in ``official_configs/tables``.
-        workload: a name in ``official_configs/workloads``; None means the
-            table's, also below.
+        table: a name in ``official_configs/tables`` or another package's, or
+            the path of a file that ends in .yaml.
+        workload: a name in ``official_configs/workloads`` or another
+            package's; None means the table's, also below.
         trials: tuning runs of every row that is tuned.
         seeds: runs of every row at its best point, each with a fresh seed.
         seed: of the whole study.
@@ -98,16 +101,17 @@ def create(
         rows: names of the table's further rows to add.
         only: names of all rows to have instead, further ones or not.
         space: the search spaces, as a file of ``official_configs/spaces`` has
-            them; None means the workload's for the table.
+            them; None means the table's own, or the workload's for it.
 
     Raises:
         UserError: an unknown name or a number that makes no study.
     """
-    table_config = configs.load("tables", table)
-    workload = workload or table_config["workload"]
-    workload_config = configs.load("workloads", workload)
+    table_config = tables.table(table)
+    workload = workload or str(table_config["workload"])
+    workload_config = tables.workload(workload)
+    own = table_config.pop("spaces", None)
     if space is None:
-        space = configs.load(f"spaces/{workload}", table)
+        space = own or configs.load(f"spaces/{workload}", table_config["table"])
     given = {"steps": steps, "trials": trials, "seeds": seeds}
     sizes = {
         name: table_config[name] if size is None else size
@@ -288,9 +292,11 @@ def resolve_row(
     own = row.get("settings", {})
     if not isinstance(own, Mapping):
         raise UserError(f"{where} has the settings {own!r}; give a mapping")
-    resolved = resolve_settings(
-        {**settings.DEFAULTS, **workload_settings}, {**shared, **own}, where
-    )
+    given = {**shared, **own}
+    defaults = {**settings.defaults(given), **workload_settings}
+    resolved = resolve_settings(defaults, given, where)
+    check_apart(resolved, optimizer["class"], where)
+    settings.check_rates(resolved, where)
     space: Mapping[str, Any] = {}
     if row.get("fixed"):
         check_fixed(row, where)
@@ -310,10 +316,31 @@ def resolve_row(
     }
 
 
+def check_apart(names: Mapping[str, Any], name: str, where: str) -> None:
+    """Raises UserError where a setting has the name of an argument.
+
+    A run has both in one list.
+
+    Args:
+        names: the settings.
+        name: of the optimizer.
+        where: what messages call the row.
+    """
+    for setting in sorted({*names}.intersection(optimizer_arguments(name))):
+        raise UserError(
+            f"{where} has {setting!r} as a setting and as an argument of "
+            f"{name}; rename one of them"
+        )
+
+
 def space_of(
     row: Mapping[str, Any], config: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """Returns a row's search space: its own, or that of its optimizer."""
+    if not isinstance(config, Mapping):
+        raise UserError(f"the search spaces are {config!r}; give a mapping")
+    if row.get("space"):
+        return row["space"]
     for key in ("rows", "optimizers"):
         section = config.get(key, {})
         if not isinstance(section, Mapping):
@@ -365,11 +392,29 @@ def optimizer_arguments(name: str) -> dict[str, Any]:
 
 
 def optimizer_class(name: str) -> type:
-    """Returns the class of an optimizer, of neither Keras family."""
+    """Returns the class of an optimizer, of neither Keras family.
+
+    Raises:
+        UserError: another package has it, and it cannot be used.
+    """
+    if name not in OPTIMIZERS:
+        return plugins.load("optimizer", name, OPTIMIZERS, LargeBatchOptimizer)
     # HeavyBall is in heavy_ball.
     module = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
     found = importlib.import_module(f"tf_largebatch.optimizers.{module}")
     return getattr(found, name)
+
+
+def class_in(family: ModuleType, name: str) -> type:
+    """Returns the class of an optimizer for one of the Keras families.
+
+    Args:
+        family: ``tf_largebatch.keras`` or ``tf_largebatch.tf_keras``.
+        name: of the class.
+    """
+    if name in OPTIMIZERS:
+        return getattr(family, name)
+    return family.adapt(optimizer_class(name))
 
 
 def bias_bn_optimizer(name: str, options: Mapping[str, Any]) -> str:
@@ -423,10 +468,11 @@ def check_settings(given: Mapping[str, Any], where: str) -> None:
 def check_setting(name: str, value: Any, where: str) -> None:
     """Raises UserError for a value that a setting cannot have."""
     if name == "schedule":
-        if not isinstance(value, str) or value not in settings.SCHEDULES:
+        known = plugins.names("schedule", settings.SCHEDULES)
+        if not isinstance(value, str) or value not in known:
             raise UserError(
                 f"{where} has the schedule {value!r}; "
-                f"choose one of {', '.join(settings.SCHEDULES)}"
+                f"choose one of {', '.join(known)}"
             )
     elif name == "discontinuous":
         if not isinstance(value, bool):
@@ -463,16 +509,33 @@ def check_optimizer(optimizer: Mapping[str, Any], where: str) -> None:
     """
     arguments = dict(optimizer)
     name = arguments.pop("class", None)
-    if not isinstance(name, str) or name not in OPTIMIZERS:
+    known = plugins.names("optimizer", OPTIMIZERS)
+    if not isinstance(name, str) or name not in known:
         raise UserError(
             f"{where} has the optimizer {name!r}; "
-            f"choose one of {', '.join(OPTIMIZERS)}"
+            f"choose one of {', '.join(known)}"
         )
     checked = type(name, (optimizer_class(name), Arguments), {})
     try:
         checked(**{"learning_rate": 1.0, **arguments})
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def packages(protocol: Mapping[str, Any]) -> list[str]:
+    """Returns the names of the packages that a study's figures depend on."""
+    rows = protocol["table"]["rows"]
+    used = {
+        ("workload", protocol["workload"]["name"]),
+        *(("optimizer", row["optimizer"]["class"]) for row in rows),
+        *(("schedule", row["settings"].get("schedule")) for row in rows),
+    }
+    others = {
+        plugins.package(plugins.offered(kind)[name])
+        for kind, name in used
+        if name in plugins.offered(kind)
+    }
+    return [*protocol["workload"]["packages"], *sorted(others)]
 
 
 def fixed_hyperparameters(row: Mapping[str, Any]) -> dict[str, float]:

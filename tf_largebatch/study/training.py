@@ -210,9 +210,7 @@ class Program:
         self.learning_rate = self.family.variable("learning_rate")
         self.loss_settings = self.variables(workload.loss_settings)
         self.hyperparameters = self.variables(names)
-        self.optimizer = getattr(self.family.optimizers, name)(
-            self.learning_rate, **self.hyperparameters, **options
-        )
+        self.optimizer = self.make_optimizer(name, options)
         self.optimizer.build(workload.trained_variables(model))
         self.step = tf.function(
             self._step, autograph=False, jit_compile=workload.jit_compile
@@ -225,6 +223,29 @@ class Program:
                 tf.TensorSpec([None], tf.float32),
             ],
         )
+
+    def make_optimizer(self, name: str, options: Mapping[str, Any]) -> Any:
+        """Returns the optimizer, whose numbers are variables.
+
+        Raises:
+            UserError: another package's class does not keep them as such.
+        """
+        made = protocol.class_in(self.family.optimizers, name)
+        try:
+            optimizer = made(
+                self.learning_rate, **self.hyperparameters, **options
+            )
+        except (TypeError, ValueError) as error:
+            raise UserError(f"the optimizer {name}: {error}") from error
+        kept = optimizer.hyperparameters()
+        for argument, variable in self.hyperparameters.items():
+            if kept.get(argument) is not variable:
+                raise UserError(
+                    f"the optimizer {name} does not keep {argument} as it is "
+                    "given, a variable that a study changes from run to run; "
+                    "hand it to the base class among the hyperparameters"
+                )
+        return optimizer
 
     def variables(self, names: Sequence[str]) -> dict[str, Any]:
         """Creates a variable for each name."""

@@ -6,6 +6,8 @@
 >>> model.compile(optimizer=LARS(0.1), loss="mse")
 """
 
+import functools
+
 from tf_keras.saving import register_keras_serializable
 
 from tf_largebatch import schedules
@@ -24,6 +26,7 @@ __all__ = [
     "HeavyBall",
     "Nesterov",
     "PiecewisePolynomial",
+    "adapt",
 ]
 
 _register = register_keras_serializable("tf_largebatch")
@@ -67,3 +70,20 @@ class Cosine(schedules.Cosine, _Schedule):
 @_register
 class BertPolynomial(schedules.BertPolynomial, _Schedule):
     __doc__ = schedules.BertPolynomial.__doc__
+
+
+@functools.cache
+def adapt(kind: type) -> type:
+    """Returns an optimizer's or a schedule's class for tf_keras.
+
+    Args:
+        kind: one of neither Keras family, a subclass of
+            :class:`tf_largebatch.optimizers.base.LargeBatchOptimizer` or of
+            :class:`tf_largebatch.schedules.Schedule`.
+    """
+    is_schedule = issubclass(kind, schedules.Schedule)
+    base = _Schedule if is_schedule else _Optimizer
+    package = kind.__module__.partition(".")[0]
+    about = {"__doc__": kind.__doc__, "__module__": f"{package}.tf_keras"}
+    made = type(kind.__name__, (kind, base), about)
+    return register_keras_serializable(package)(made)

@@ -14,22 +14,28 @@ its ``trainer.optimizer_config`` and a task whose ``create_optimizer`` calls
 >>> optimizer.name, optimizer.momentum
 ('Nesterov', 0.97603)
 
-What the Garden has itself, optimizers and schedules, can be chosen as well.
+What the Garden has itself, optimizers and schedules, can be chosen as well,
+and so can those of other packages, which :mod:`tf_largebatch.plugins` finds:
+they become fields where a config first names one.
 """
 
 import dataclasses
-from typing import Any
+import inspect
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import tf_keras
-from official.modeling.hyperparams import base_config
+from official.modeling.hyperparams import base_config, oneof
 from official.modeling.optimization import optimizer_factory
 from official.modeling.optimization.configs import (
     optimization_config,
     optimizer_config,
 )
 
+from tf_largebatch import plugins, schedules
 from tf_largebatch import tf_keras as largebatch
 from tf_largebatch.errors import UserError
+from tf_largebatch.optimizers.base import LargeBatchOptimizer
 from tf_largebatch.variables import BIAS_AND_NORM
 
 Selector = str | list[str]
@@ -169,9 +175,91 @@ def one(config: type[base_config.Config]) -> Any:
     return dataclasses.field(default_factory=config)
 
 
+class Open(oneof.OneOfConfig):
+    """A choice to which other packages add fields.
+
+    A subclass says of which ``kind`` they are, what their classes and their
+    configs derive from.
+    """
+
+    kind: ClassVar[str]
+    wanted: ClassVar[type]
+    section: ClassVar[type[base_config.Config]]
+
+    @classmethod
+    def own(cls) -> list[str]:
+        """Returns the fields that it has without other packages."""
+        return [field.name for field in dataclasses.fields(cls)]
+
+    @classmethod
+    def further(cls) -> list[str]:
+        """Returns the fields that other packages add."""
+        return list(plugins.offered(cls.kind, cls.own()))
+
+    @classmethod
+    def other(cls, name: str) -> type:
+        """Returns the class that another package adds, for tf_keras."""
+        found = plugins.load(cls.kind, name, cls.own(), cls.wanted)
+        return largebatch.adapt(found)
+
+    def admit(self, names: Iterable[Any]) -> None:
+        """Adds the fields of other packages that are among some names."""
+        further = self.further()
+        for name in names:
+            if isinstance(name, str) and name in further:
+                self.add(name)
+
+    def add(self, name: str) -> None:
+        """Adds the field of another package, unless it is there."""
+        if name not in vars(self):
+            made = config_of(name, self.other(name), self.section)
+            setattr(self, name, made())
+
+
+def config_of(
+    name: str, kind: type, section: type[base_config.Config]
+) -> type[base_config.Config]:
+    """Returns the config of a class's arguments and their defaults.
+
+    Args:
+        name: what configs call the class.
+        kind: the class.
+        section: what its config derives from.
+    """
+    fields: list[tuple[str, Any, Any]] = []
+    for argument, parameter in inspect.signature(kind).parameters.items():
+        given = parameter.kind is parameter.VAR_KEYWORD
+        if not given and argument not in ("name", "learning_rate"):
+            default = parameter.default
+            default = None if default is parameter.empty else default
+            fields.append((argument, *field_of(default)))
+    if issubclass(kind, LargeBatchOptimizer):
+        fields.append(("name", str, name))
+    return dataclasses.make_dataclass(
+        kind.__name__ + "Config", fields, bases=(section,)
+    )
+
+
+def field_of(default: Any) -> tuple[Any, Any]:
+    """Returns the type of an argument's values, and its default."""
+    if isinstance(default, (bool, str)):
+        words = Selector if isinstance(default, str) else bool
+        return words, default
+    if isinstance(default, (int, float)):
+        return float, default
+    if isinstance(default, (list, tuple)):
+        copy = dataclasses.field(default_factory=lambda: list(default))
+        return Selector, copy
+    return Any, default
+
+
 @dataclasses.dataclass
-class LargeBatchOptimizerConfig(optimization_config.OptimizerConfig):
+class LargeBatchOptimizerConfig(optimization_config.OptimizerConfig, Open):
     """Which optimizer: ``type`` names one of the fields, here or inherited."""
+
+    kind = "optimizer"
+    wanted = LargeBatchOptimizer
+    section = optimizer_config.BaseOptimizerConfig
 
     largebatch_heavy_ball: HeavyBallConfig = one(HeavyBallConfig)
     largebatch_nesterov: NesterovConfig = one(NesterovConfig)
@@ -181,8 +269,12 @@ class LargeBatchOptimizerConfig(optimization_config.OptimizerConfig):
 
 
 @dataclasses.dataclass
-class LargeBatchLrConfig(optimization_config.LrConfig):
+class LargeBatchLrConfig(optimization_config.LrConfig, Open):
     """Which schedule: ``type`` names one of the fields, here or inherited."""
+
+    kind = "schedule"
+    wanted = schedules.Schedule
+    section = base_config.Config
 
     largebatch_piecewise_polynomial: PiecewisePolynomialConfig = one(
         PiecewisePolynomialConfig
@@ -204,10 +296,17 @@ class LargeBatchOptimizationConfig(optimization_config.OptimizationConfig):
 
 
 class LargeBatchOptimizerFactory(optimizer_factory.OptimizerFactory):
-    """The Garden's factory, which knows the schedules of this package too.
+    """The Garden's factory, which knows this package's schedules and others'.
 
     The Garden has no function to register a schedule with.
     """
+
+    def __init__(self, config: optimization_config.OptimizationConfig):
+        super().__init__(config)
+        self.schedules = dict(SCHEDULES)
+        chosen = config.learning_rate
+        if isinstance(chosen, Open) and self._lr_type in chosen.further():
+            self.schedules[self._lr_type] = chosen.other(self._lr_type)
 
     def build_learning_rate(
         self,
@@ -218,25 +317,29 @@ class LargeBatchOptimizerFactory(optimizer_factory.OptimizerFactory):
             UserError: the Garden's ``warmup`` is given beside a schedule that
                 has a warmup of its own.
         """
-        if self._lr_type not in SCHEDULES:
+        if self._lr_type not in self.schedules:
             return super().build_learning_rate()
         if self._warmup_config:
             raise UserError(
                 f"the schedule {self._lr_type} has a warmup of its own; "
                 "remove trainer.optimizer_config.warmup"
             )
-        return SCHEDULES[self._lr_type](**self._lr_config.as_dict())
+        arguments = self._lr_config.as_dict()
+        return self.schedules[self._lr_type](**arguments)
 
 
-def register() -> None:
+def register(others: dict[str, type] | None = None) -> None:
     """Makes the Garden's factory know the optimizers, once.
 
     A task that calls :func:`build_optimizer` needs no call of this one.
 
+    Args:
+        others: those of other packages that are needed, by name.
+
     Raises:
         ValueError: another optimizer has one of the names.
     """
-    for name, optimizer in OPTIMIZERS.items():
+    for name, optimizer in {**OPTIMIZERS, **(others or {})}.items():
         for legacy, known in (
             (True, optimizer_factory.LEGACY_OPTIMIZERS_CLS),
             (False, optimizer_factory.NEW_OPTIMIZERS_CLS),
@@ -258,7 +361,9 @@ def build_optimizer(
     Raises:
         UserError: no optimizer or schedule, or a value that it cannot have.
     """
-    register()
+    chosen = config.optimizer
+    is_other = isinstance(chosen, Open) and chosen.type in chosen.further()
+    register({chosen.type: chosen.other(chosen.type)} if is_other else None)
     try:
         factory = LargeBatchOptimizerFactory(config)
         return factory.build_optimizer(factory.build_learning_rate())

@@ -8,13 +8,19 @@ from typing import Any
 
 import tensorflow as tf
 
+abs = tf.abs
 clip = tf.clip_by_value
 cond = tf.cond
+exp = tf.exp
 expm1 = tf.math.expm1
 log = tf.math.log
 logical_and = tf.logical_and
 logical_or = tf.logical_or
+maximum = tf.maximum
+mean = tf.reduce_mean
+minimum = tf.minimum
 ones_like = tf.ones_like
+sign = tf.sign
 sin = tf.sin
 sqrt = tf.sqrt
 square = tf.square

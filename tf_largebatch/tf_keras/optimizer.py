@@ -35,7 +35,7 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
         name = type(self).__name__
         return (
             f"<{name} optimizer for tf_keras models; Keras 3 models take "
-            f"tf_largebatch.keras.{name}>"
+            f"{type(self).__module__.replace('.tf_keras', '.keras')}.{name}>"
         )
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
@@ -83,7 +83,7 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
                 for name, value in self.hyperparameters().items()
             },
         )
-        if fused.applies(variable):
+        if self.has_kernels and fused.applies(variable):
             w, *slots = targets
             self.step(fused, namespace, w, gradient, slots, *values)
             return

@@ -2,22 +2,26 @@
 
 A workload is a YAML file in ``official_configs/workloads`` and the module of
 the same name here, which has a subclass of :class:`Workload` called ``Task``.
+Other packages may add some: see :mod:`tf_largebatch.plugins`.
 """
 
 import abc
 import functools
 import importlib
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
+from tf_largebatch import plugins
 from tf_largebatch.errors import UserError
 
 # Tensors or arrays in any structure, an example an element of the first axis.
 Examples = Any
 Settings = Mapping[str, Any]
+NAMES = ("digits_resnet", "tiny_bert")
 
 
 class Workload(abc.ABC):
@@ -118,8 +122,11 @@ def load(config: Mapping[str, Any]) -> Workload:
         config: content of its YAML file, with its ``name``.
 
     Raises:
-        UserError: a package that it needs is not installed.
+        UserError: a package that it needs is not installed, or it is another
+            package's and cannot be used.
     """
+    if config["name"] not in NAMES:
+        return other(config)
     try:
         module = importlib.import_module(f"{__name__}.{config['name']}")
     except ModuleNotFoundError as error:
@@ -128,3 +135,15 @@ def load(config: Mapping[str, Any]) -> Workload:
             f"({error.name}); pip install 'tf-largebatch[{config['extra']}]'"
         ) from error
     return module.Task(config)
+
+
+def other(config: Mapping[str, Any]) -> Workload:
+    """Returns another package's workload; see :func:`load`."""
+    name = config["name"]
+    made = plugins.load("workload", name, NAMES, Workload)
+    if inspect.isabstract(made):
+        missing = ", ".join(sorted(made.__abstractmethods__))
+        raise UserError(
+            f"the workload {name!r} lacks {missing}; correct its package"
+        )
+    return made(config)

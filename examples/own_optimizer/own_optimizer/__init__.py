@@ -1,0 +1,1 @@
+"""What this package adds to tf-largebatch; pyproject.toml says how."""
