@@ -13,12 +13,20 @@ import tomllib
 import pytest
 import yaml
 
-from tf_largebatch import rules
+from tf_largebatch import plugins, rules
 from tf_largebatch.cli import main as program
 from tf_largebatch.garden import recipes
+from tf_largebatch.tf_keras import namespace
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md"))
+EXAMPLE = ROOT / "examples" / "own_optimizer"
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    EXAMPLE / "README.md",
+]
+# Its code is the example's, which is installed and run by its own tests.
+ADD = ROOT / "docs" / "add_your_own.md"
 TOOLS = ("distances", "docs_site", "house", "recipes")
 
 
@@ -61,7 +69,9 @@ def quoted(page):
     return [shlex.split(command.replace("\n", " ")) for command in found]
 
 
-@each_page
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page != ADD], ids=in_repository
+)
 def test_its_python_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
@@ -77,12 +87,18 @@ def test_its_commands_parse(page):
         wanted = [flag for flag in flags if flag != "--help"]
         wanted = program.name_argument(module, wanted)
         program.parse(name, module.FLAGS, wanted)
+        for file in files_of(module.FLAGS):
+            assert file.isupper() or (ROOT / file).exists(), file
         for recipe in recipes_of(module.FLAGS):
             assert recipes.exists(recipe) or recipes.parts(recipe), recipe
 
 
 def commands_of(first, page):
     return [words for words in commands(page) if words[0] == first]
+
+
+def files_of(flags):
+    return flags["config_file"].value or [] if "config_file" in flags else []
 
 
 def recipes_of(flags):
@@ -302,3 +318,24 @@ def test_the_digits_it_speaks_of_are_the_workloads():
     assert f"batches of {workload['batch']}" in text_of(ROOT / "README.md")
     assert workload["splits"]["train"] == 2 * workload["batch"]
     assert sum(workload["splits"].values()) == 1797
+
+
+def test_what_the_page_on_ones_own_shows_is_in_the_example():
+    files = [
+        text_of(path)
+        for path in EXAMPLE.rglob("*.*")
+        if path.suffix in (".py", ".toml", ".yaml")
+    ]
+    found = blocks(ADD, "(?:python|toml|yaml)")
+    assert len(found) >= 10
+    for block in found:
+        assert any(block in file for file in files), block
+
+
+def test_the_page_on_ones_own_names_every_group_and_function():
+    text = text_of(ADD)
+    for group in plugins.GROUPS.values():
+        assert f"| `{group}` |" in text
+    own = {name for name in vars(namespace) if name[0].islower()} - {"tf"}
+    listed = text.partition("has the fewest functions:")[2].partition(".")[0]
+    assert sorted(re.findall(r"`(\w+)`", listed)) == sorted(own)

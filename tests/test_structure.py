@@ -17,7 +17,7 @@ PACKAGE = ROOT / "tf_largebatch"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 OWN_FILES = [
     path
-    for folder in ("tf_largebatch", "tests", "tools")
+    for folder in ("examples", "tf_largebatch", "tests", "tools")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ] + [ROOT / "setup.py"]
 

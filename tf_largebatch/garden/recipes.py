@@ -374,12 +374,15 @@ def experiment(name: str) -> "ExperimentConfig":
         return exp_factory.get_exp_config(name)
     plugins.imported("experiment", other[name])
     try:
-        return exp_factory.get_exp_config(name)
+        config = exp_factory.get_exp_config(name)
     except LookupError as error:
         raise UserError(
             f"the package {plugins.package(other[name])} registers no "
             f"experiment {name!r} with the Model Garden; correct the package"
         ) from error
+    # By which a run's folder says whose settings it has.
+    config.task.name = name
+    return config
 
 
 def experiment_config(

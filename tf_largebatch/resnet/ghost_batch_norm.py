@@ -197,6 +197,8 @@ def update_moving_statistics(model: tf_keras.Model) -> None:
         ValueError: the updates are not deferred.
     """
     layers = ghost_batch_norms(model)
+    if not layers:
+        return  # Another package's network; a sum needs something to add.
     if any(layer.totals is None for layer in layers):
         raise ValueError("call `defer_updates` before the first step")
     totals = sum_over_replicas([layer.totals.read_value() for layer in layers])

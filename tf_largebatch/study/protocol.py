@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from tf_largebatch import configs, plugins
+from tf_largebatch import plugins
 from tf_largebatch.errors import UserError, hint
 from tf_largebatch.optimizers.base import LargeBatchOptimizer
 from tf_largebatch.study import settings, spaces, tables
@@ -109,9 +109,8 @@ def create(
     table_config = tables.table(table)
     workload = workload or str(table_config["workload"])
     workload_config = tables.workload(workload)
-    own = table_config.pop("spaces", None)
     if space is None:
-        space = own or configs.load(f"spaces/{workload}", table_config["table"])
+        space = tables.search_spaces(table_config, workload)
     given = {"steps": steps, "trials": trials, "seeds": seeds}
     sizes = {
         name: table_config[name] if size is None else size

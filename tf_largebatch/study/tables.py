@@ -62,8 +62,8 @@ def table(name: str) -> dict[str, Any]:
         found = configs.read(pathlib.Path(name))
     else:
         found = configs.load("tables", name)
-    unsaid = {"settings": {}, "further_rows": [], "paper": None}
-    found = {**unsaid, "paper_task": None, **found}
+    unsaid: dict[str, Any] = {"settings": {}, "further_rows": []}
+    found = {**unsaid, "paper": None, "paper_task": None, **found}
     check(found, OF_TABLE, f"the table {name}")
     found = {"title": found["table"], "question": [QUESTION], **found}
     for key in ("rows", "further_rows"):
@@ -90,6 +90,26 @@ def complete(row: Any, name: str) -> dict[str, Any]:
         )
     words = {"weights_optimizer": kind, "bias_bn_optimizer": kind}
     return {"name": kind, **words, **row}
+
+
+def search_spaces(found: Mapping[str, Any], workload: str) -> Any:
+    """Returns a table's search spaces: its own, or a workload's for it.
+
+    Args:
+        found: the table.
+        workload: the workload's name.
+
+    Raises:
+        UserError: there are none, and a row that is tuned brings none.
+    """
+    tuned = [
+        row
+        for row in found["rows"]
+        if not row.get("fixed") and not row.get("tuned_as")
+    ]
+    if "spaces" in found or all("space" in row for row in tuned):
+        return found.get("spaces", {})
+    return configs.load(f"spaces/{workload}", found["table"])
 
 
 def workload(name: str) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from official.core import config_definitions as cfg
 from official.core import exp_factory, task_factory
 
 from tf_largebatch.resnet import experiment
-from tf_largebatch.resnet.task import ResNetTask, ResNetTaskConfig
+from tf_largebatch.resnet.task import ModelConfig, ResNetTask, ResNetTaskConfig
 
 
 @dataclasses.dataclass
-class PlainTaskConfig(ResNetTaskConfig):
-    """What is learnt; of ``model``, the backbone is not used.
+class PlainConfig(ModelConfig):
+    """The network; the backbone is not used.
 
     Attributes:
         filters: of each convolution.
@@ -21,6 +21,13 @@ class PlainTaskConfig(ResNetTaskConfig):
     filters: list[int] = dataclasses.field(
         default_factory=lambda: [32, 64, 128, 256]
     )
+
+
+@dataclasses.dataclass
+class PlainTaskConfig(ResNetTaskConfig):
+    """What is learnt, with what is in ``model`` as a run's folder has it."""
+
+    model: PlainConfig = dataclasses.field(default_factory=PlainConfig)
 
 
 @task_factory.register_task_cls(PlainTaskConfig)
@@ -34,18 +41,18 @@ class PlainTask(ResNetTask):
 
     def build_model(self) -> tf_keras.Model:
         """Returns the network, with initial weights that the seed decides."""
-        config = self.task_config
-        tf_keras.utils.set_random_seed(config.seed)
+        tf_keras.utils.set_random_seed(self.task_config.seed)
+        config = self.task_config.model
         layers = tf_keras.layers
         return tf_keras.Sequential(
             [
-                tf_keras.Input(tuple(config.model.input_size)),
+                tf_keras.Input(tuple(config.input_size)),
                 *(
                     layers.Conv2D(filters, 3, 2, "same", activation="relu")
                     for filters in config.filters
                 ),
                 layers.GlobalAveragePooling2D(),
-                layers.Dense(config.model.num_classes, dtype="float32"),
+                layers.Dense(config.num_classes, dtype="float32"),
             ]
         )
 
