@@ -130,12 +130,13 @@ SMALL = ("--trials=2", "--seeds=2", "--steps=20")
 def test_two_workers_compare_it(run, tmp_path):
     out = tmp_path / "study"
     flags = (*SMALL, "--workers=2", f"--out={out}")
-    finished = run("compare", "--table=lion", *flags)
+    finished = run("compare", "--table=lion", "--rows=keras_lion", *flags)
     assert finished.returncode == 0, finished.stderr
     summary = json.loads((out / "summary.json").read_text())
     assert [(row["name"], row["seeds"]) for row in summary["rows"]] == [
         ("lion", 2),
         ("adam", 2),
+        ("keras_lion", 2),
     ]
     assert summary["versions"]["own-optimizer"] == "0.1.0"
     report = (out / "report.html").read_text()

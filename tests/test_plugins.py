@@ -1,12 +1,15 @@
 """What other packages add: how it is found, and what is refused."""
 
 import dataclasses
+import importlib
 import importlib.metadata
 import sys
 import types
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_largebatch import configs, plugins, schedules, workloads
 from tf_largebatch.errors import UserError
@@ -222,16 +225,23 @@ def test_an_argument_that_is_wrong_is_refused(install):
     assert "speed" in message_of(resolve, **{"class": "Sign", "speed": 1.0})
 
 
-def program(name):
-    """Returns the compiled program of a fake workload."""
-    task = types.SimpleNamespace(
+def fake_task(variables):
+    """Returns a workload whose loss is the sum of its variables."""
+    return types.SimpleNamespace(
         family="keras",
         loss_settings=(),
         jit_compile=False,
         batch=2,
-        trained_variables=lambda model: [],
+        trained_variables=lambda model: variables,
+        loss=lambda *arguments: sum(tf.reduce_sum(v.value) for v in variables),
     )
-    return training.Program(task, None, name, {}, ["scale"])
+
+
+def program(name, options=None, variables=()):
+    """Returns the compiled program of a fake workload."""
+    names = [] if options else ["scale"]
+    task = fake_task(list(variables))
+    return training.Program(task, None, name, options or {}, names)
 
 
 def test_an_optimizer_must_keep_its_numbers_as_variables(install):
@@ -342,3 +352,63 @@ def test_a_workload_must_say_what_a_study_needs(install, folder):
     install("folder of configs", ("theirs", "their_configs"))
     message = message_of(tables.workload, "odd")
     assert "description is missing in the workload odd" in message
+
+
+def keras_class(family):
+    """Returns an optimizer as a user of Keras has it, with odd state."""
+
+    class Drop(importlib.import_module(family).optimizers.SGD):
+        """Gradient descent that halves its rate after every step."""
+
+        def __init__(self, learning_rate=0.1, scale=1.0, **kwargs):
+            if scale <= 0:  # As Keras's do, which no variable survives.
+                raise ValueError(f"scale is {scale}")
+            super().__init__(learning_rate * scale, **kwargs)
+
+    return Drop
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_a_class_of_kerass_own_trains_with_plain_numbers(
+    install, monkeypatch, scale
+):
+    monkeypatch.setattr(sys.modules["theirs"], "D", keras_class("keras"), False)
+    install("optimizer", ("Drop", "theirs:D"))
+    assert not protocol.takes_variables("Drop")
+    resolve(**{"class": "Drop", "scale": scale})
+    assert "'speed'" in message_of(resolve, **{"class": "Drop", "speed": 1.0})
+    variable = keras.Variable([1.0, 2.0])
+    made = program("Drop", {"scale": scale, "momentum": 0.5}, [variable])
+    for _ in range(2):  # The second run begins where the first one did.
+        variable.assign([1.0, 2.0])
+        made.reset({})
+        for rate in (0.1, 0.3):
+            made._step(tf.constant([0]), tf.constant(rate))
+        # Gradients of 1: the velocity is -0.1, and then -0.05 - 0.3.
+        np.testing.assert_allclose(variable.numpy(), [0.55, 1.55], rtol=1e-6)
+    message = message_of(program, "Drop", {"scale": -1.0}, [variable])
+    assert "the optimizer Drop: scale is -1.0" in message
+
+
+def test_a_class_of_the_other_keras_is_refused(install, monkeypatch):
+    monkeypatch.setattr(
+        sys.modules["theirs"], "D", keras_class("tf_keras"), False
+    )
+    install("optimizer", ("Drop", "theirs:D"))
+    message = message_of(program, "Drop", {"scale": 1.0})
+    assert "Drop is for models of tf_keras" in message
+
+
+def test_only_the_last_program_of_plain_numbers_is_kept(install, monkeypatch):
+    monkeypatch.setattr(sys.modules["theirs"], "D", keras_class("keras"), False)
+    install("optimizer", ("Drop", "theirs:D"))
+    trainer = training.Trainer.__new__(training.Trainer)
+    trainer.programs, trainer.passing = {}, ""
+    trainer.workload, trainer.model = fake_task([]), None
+    plan = resolve(**{"class": "Drop"})
+    made = [
+        trainer.program(plan, protocol.Run("mine", "tune", n, 0, {"scale": x}))
+        for n, x in enumerate((1.0, 2.0, 2.0))
+    ]
+    assert made[1] is made[2] is not made[0]
+    assert list(trainer.programs.values()) == [made[2]]

@@ -13,7 +13,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import pathlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -73,7 +73,13 @@ def names(kind: str, own: Collection[str] = ()) -> list[str]:
     return [*own, *offered(kind, own)]
 
 
-def load(kind: str, name: str, own: Collection[str], wanted: type) -> Any:
+def load(
+    kind: str,
+    name: str,
+    own: Collection[str],
+    wanted: type,
+    also: Callable[[type], Any] = lambda found: False,
+) -> Any:
     """Returns the class that another package adds.
 
     Args:
@@ -81,6 +87,7 @@ def load(kind: str, name: str, own: Collection[str], wanted: type) -> Any:
         name: which; none of ``own``.
         own: the names that this package has itself.
         wanted: what the class must be a subclass of.
+        also: whether another class will do.
 
     Raises:
         UserError: there is none, it cannot be imported, or it is no such
@@ -93,7 +100,8 @@ def load(kind: str, name: str, own: Collection[str], wanted: type) -> Any:
         )
     entry = known[name]
     found = imported(kind, entry)
-    if not isinstance(found, type) or not issubclass(found, wanted):
+    is_class = isinstance(found, type)
+    if not is_class or not (issubclass(found, wanted) or also(found)):
         raise UserError(
             f"the {kind} {name!r} of the package {package(entry)}, "
             f"{entry.value}, is no subclass of "

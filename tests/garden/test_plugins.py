@@ -4,6 +4,7 @@ import pathlib
 
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from tf_largebatch import plugins
 from tf_largebatch.errors import UserError
@@ -114,6 +115,22 @@ def test_a_value_that_the_optimizer_cannot_have():
     wrong = {"optimizer": {"type": "Lion", "Lion": {"beta_2": 1.0}}}
     found = config({**LION, **wrong}).trainer.optimizer_config
     assert "`beta_2`" in message_of(model_garden.build_optimizer, found)
+
+
+def test_a_class_of_kerass_own(monkeypatch):
+    """Of tf_keras it is taken as it is; of Keras 3 it does not fit."""
+    theirs = {
+        "Theirs": "tf_keras.optimizers:Lion",
+        "Other": "keras.optimizers:Lion",
+    }
+    monkeypatch.setitem(KINDS, "optimizer", theirs)
+    chosen = {"type": "Theirs", "Theirs": {"beta_2": 0.9, "weight_decay": 0.1}}
+    found = config({**LION, "optimizer": chosen})
+    made = model_garden.build_optimizer(found.trainer.optimizer_config)
+    assert isinstance(made, tf_keras.optimizers.Lion)
+    assert (made.beta_2, made.weight_decay, made.name) == (0.9, 0.1, "Theirs")
+    reason = message_of(config, {"optimizer": {"type": "Other"}})
+    assert "Other is for models of Keras 3" in reason
 
 
 def test_a_name_of_the_gardens_cannot_be_taken(monkeypatch):

@@ -97,6 +97,7 @@ def main() -> int:
     from tf_largebatch.study import folder as folders
     from tf_largebatch.study import protocol
 
+    quiet()
     study = protocol.create(
         TABLE.value,
         WORKLOAD.value,
@@ -107,7 +108,6 @@ def main() -> int:
         rows=ROWS.value,
     )
     folder = pathlib.Path(OUT.value or f"runs/{study['table']['name']}")
-    quiet()
     ledger = folders.create(folder, study, None)
     try:
         with saved(ledger, folder):

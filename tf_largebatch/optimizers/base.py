@@ -168,6 +168,21 @@ class LargeBatchOptimizer:
         """Does nothing: the update rule decays, not the Keras base class."""
 
 
+def family_of(kind: type) -> str | None:
+    """Returns which Keras an optimizer's class is of; None is neither.
+
+    >>> from tf_largebatch import keras, optimizers, tf_keras
+    >>> from tf_largebatch.optimizers import lamb
+    >>> [family_of(module.LAMB) for module in (keras, tf_keras, lamb)]
+    ['keras', 'tf_keras', None]
+    """
+    for base in kind.__mro__:
+        package = base.__module__.partition(".")[0]
+        if base.__name__ == "Optimizer" and package in ("keras", "tf_keras"):
+            return package
+    return None
+
+
 def check_hyperparameter(name: str, value: Any) -> None:
     """Raises ValueError where a Python value is no sensible one.
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from tf_largebatch import plugins
 from tf_largebatch.errors import UserError, hint
-from tf_largebatch.optimizers.base import LargeBatchOptimizer
+from tf_largebatch.optimizers.base import LargeBatchOptimizer, family_of
 from tf_largebatch.study import settings, spaces, tables
 
 OPTIMIZERS = ("Adam", "HeavyBall", "LAMB", "LARS", "Nesterov")
@@ -393,11 +393,15 @@ def optimizer_arguments(name: str) -> dict[str, Any]:
 def optimizer_class(name: str) -> type:
     """Returns the class of an optimizer, of neither Keras family.
 
+    Another package's may be of one.
+
     Raises:
         UserError: another package has it, and it cannot be used.
     """
     if name not in OPTIMIZERS:
-        return plugins.load("optimizer", name, OPTIMIZERS, LargeBatchOptimizer)
+        return plugins.load(
+            "optimizer", name, OPTIMIZERS, LargeBatchOptimizer, family_of
+        )
     # HeavyBall is in heavy_ball.
     module = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
     found = importlib.import_module(f"tf_largebatch.optimizers.{module}")
@@ -410,10 +414,28 @@ def class_in(family: ModuleType, name: str) -> type:
     Args:
         family: ``tf_largebatch.keras`` or ``tf_largebatch.tf_keras``.
         name: of the class.
+
+    Raises:
+        UserError: it is of the other one.
     """
     if name in OPTIMIZERS:
         return getattr(family, name)
-    return family.adapt(optimizer_class(name))
+    found = optimizer_class(name)
+    its, wanted = family_of(found), family.__name__.rpartition(".")[2]
+    if its not in (None, wanted):
+        raise UserError(
+            f"the optimizer {name} is for models of {its}, and this one is of "
+            f"{wanted}; choose another optimizer"
+        )
+    return found if its else family.adapt(found)
+
+
+def takes_variables(name: str) -> bool:
+    """Whether an optimizer's numbers can be variables.
+
+    Those of a class that is Keras's alone cannot.
+    """
+    return issubclass(optimizer_class(name), LargeBatchOptimizer)
 
 
 def bias_bn_optimizer(name: str, options: Mapping[str, Any]) -> str:
@@ -514,9 +536,12 @@ def check_optimizer(optimizer: Mapping[str, Any], where: str) -> None:
             f"{where} has the optimizer {name!r}; "
             f"choose one of {', '.join(known)}"
         )
-    checked = type(name, (optimizer_class(name), Arguments), {})
+    kind, arguments = optimizer_class(name), {"learning_rate": 1.0, **arguments}
     try:
-        checked(**{"learning_rate": 1.0, **arguments})
+        if family_of(kind):
+            check_names(kind, arguments)
+        else:
+            type(name, (kind, Arguments), {})(**arguments)
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: {error}") from error
 
@@ -535,6 +560,24 @@ def packages(protocol: Mapping[str, Any]) -> list[str]:
         if name in plugins.offered(kind)
     }
     return [*protocol["workload"]["packages"], *sorted(others)]
+
+
+def check_names(kind: type, arguments: Mapping[str, Any]) -> None:
+    """Raises TypeError for arguments that a Keras optimizer does not have.
+
+    It is not made, as that would start TensorFlow with all threads.
+    """
+    inspect.signature(kind).bind(**arguments)
+    # What one constructor has for the next is among **kwargs.
+    known = {
+        name
+        for base in kind.__mro__
+        if "__init__" in vars(base)
+        for name in inspect.signature(vars(base)["__init__"]).parameters
+    }
+    for name in arguments:
+        if name not in known:
+            raise TypeError(f"there is no argument {name!r}")
 
 
 def fixed_hyperparameters(row: Mapping[str, Any]) -> dict[str, float]:

@@ -88,6 +88,8 @@ class Trainer:
             jit_compile=self.workload.jit_compile,
         )
         self.programs: dict[str, Program] = {}
+        # Of the program that one run alone can use.
+        self.passing = ""
 
     def run(
         self,
@@ -120,8 +122,15 @@ class Trainer:
         names = sorted(set(run.hyperparameters) - not_the_optimizers)
         options = protocol.optimizer_options(row)
         name = row["optimizer"]["class"]
+        varies = protocol.takes_variables(name)
+        if not varies:
+            options |= {each: run.hyperparameters[each] for each in names}
+            names = []
         kind = json.dumps([name, options, names], sort_keys=True)
         if kind not in self.programs:
+            if not varies:
+                self.programs.pop(self.passing, None)
+                self.passing = kind
             self.programs[kind] = Program(
                 self.workload, self.model, name, options, names
             )
@@ -207,11 +216,19 @@ class Program:
     ):
         self.workload, self.model = workload, model
         self.family = FAMILIES[workload.family]
-        self.learning_rate = self.family.variable("learning_rate")
         self.loss_settings = self.variables(workload.loss_settings)
         self.hyperparameters = self.variables(names)
-        self.optimizer = self.make_optimizer(name, options)
+        if protocol.takes_variables(name):
+            self.learning_rate = self.family.variable("learning_rate")
+            self.optimizer = self.make_optimizer(name, options)
+        else:
+            self.optimizer = self.make_plain_optimizer(name, options)
+            self.learning_rate = self.optimizer.learning_rate
         self.optimizer.build(workload.trained_variables(model))
+        self.start = [
+            self.family.value(variable).numpy()
+            for variable in self.optimizer.variables
+        ]
         self.step = tf.function(
             self._step, autograph=False, jit_compile=workload.jit_compile
         )
@@ -247,14 +264,28 @@ class Program:
                 )
         return optimizer
 
+    def make_plain_optimizer(
+        self, name: str, options: Mapping[str, Any]
+    ) -> Any:
+        """Returns an optimizer that is Keras's alone, with plain numbers.
+
+        Raises:
+            UserError: a value that it cannot have.
+        """
+        made = protocol.class_in(self.family.optimizers, name)
+        try:
+            return made(learning_rate=1.0, **options)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"the optimizer {name}: {error}") from error
+
     def variables(self, names: Sequence[str]) -> dict[str, Any]:
         """Creates a variable for each name."""
         return {name: self.family.variable(name) for name in names}
 
     def reset(self, numbers: Mapping[str, float]) -> None:
         """Puts optimizer and hyperparameters where a run starts."""
-        for variable in self.optimizer.variables:
-            variable.assign(tf.zeros_like(self.family.value(variable)))
+        for variable, value in zip(self.optimizer.variables, self.start):
+            variable.assign(value)
         varied = {**self.loss_settings, **self.hyperparameters}
         for name, variable in varied.items():
             variable.assign(numbers[name])

@@ -35,7 +35,7 @@ from official.modeling.optimization.configs import (
 from tf_largebatch import plugins, schedules
 from tf_largebatch import tf_keras as largebatch
 from tf_largebatch.errors import UserError
-from tf_largebatch.optimizers.base import LargeBatchOptimizer
+from tf_largebatch.optimizers.base import LargeBatchOptimizer, family_of
 from tf_largebatch.variables import BIAS_AND_NORM
 
 Selector = str | list[str]
@@ -198,9 +198,19 @@ class Open(oneof.OneOfConfig):
 
     @classmethod
     def other(cls, name: str) -> type:
-        """Returns the class that another package adds, for tf_keras."""
-        found = plugins.load(cls.kind, name, cls.own(), cls.wanted)
-        return largebatch.adapt(found)
+        """Returns the class that another package adds, for tf_keras.
+
+        Raises:
+            UserError: it cannot be used, or is for Keras 3.
+        """
+        found = plugins.load(cls.kind, name, cls.own(), cls.wanted, family_of)
+        its = family_of(found)
+        if its == "keras":
+            raise UserError(
+                f"the {cls.kind} {name} is for models of Keras 3, and the "
+                "Model Garden's are of tf_keras; choose another one"
+            )
+        return found if its else largebatch.adapt(found)
 
     def admit(self, names: Iterable[Any]) -> None:
         """Adds the fields of other packages that are among some names."""
@@ -233,7 +243,7 @@ def config_of(
             default = parameter.default
             default = None if default is parameter.empty else default
             fields.append((argument, *field_of(default)))
-    if issubclass(kind, LargeBatchOptimizer):
+    if issubclass(section, optimizer_config.BaseOptimizerConfig):
         fields.append(("name", str, name))
     return dataclasses.make_dataclass(
         kind.__name__ + "Config", fields, bases=(section,)
