@@ -80,6 +80,13 @@ def adapt(kind: type) -> type:
         kind: one of neither Keras family, a subclass of
             :class:`tf_largebatch.optimizers.base.LargeBatchOptimizer` or of
             :class:`tf_largebatch.schedules.Schedule`.
+
+    >>> class Flat(schedules.Schedule):
+    ...     function = staticmethod(lambda xp, step, peak, total_steps: peak)
+    ...     def __init__(self, peak, total_steps):
+    ...         super().__init__(peak=peak, total_steps=total_steps)
+    >>> adapt(Flat)(0.1, total_steps=5)(3)
+    0.1
     """
     is_schedule = issubclass(kind, schedules.Schedule)
     base = _Schedule if is_schedule else _Optimizer
