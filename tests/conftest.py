@@ -24,6 +24,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Tests run as many at once as there are cores; and so that numbers are those
 # of the processes that they start, which train with a thread each.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# What tests count by `record_property`, numbers that are summed up at the end.
+COUNTED = {
+    "fuzzed": "configurations fuzzed: {}, refused in one line: {}",
+    "kills": "kills survived: {}, while a checkpoint was written: {}",
+    "corruptions": "corruptions tried: {}, all of them named or counted",
+}
 LEFT_OUT = pytest.StashKey[dict[bool, int]]()
 
 
@@ -45,18 +51,16 @@ def pytest_terminal_summary(terminalreporter, config):
                 f"{'marked slow' if slow else 'not marked slow'}; "
                 f"`{target}` runs them"
             )
-    fuzzed = [
-        counts
-        for report in terminalreporter.getreports("")
-        if report.when == "teardown"
-        for name, counts in report.user_properties
-        if name == "fuzzed"
-    ]
-    if fuzzed:
-        cases, refused = map(sum, zip(*fuzzed))
-        terminalreporter.write_line(
-            f"configurations fuzzed: {cases}, refused in one line: {refused}"
-        )
+    for name, text in COUNTED.items():
+        counts = [
+            count
+            for report in terminalreporter.getreports("")
+            if report.when == "teardown"
+            for key, count in report.user_properties
+            if key == name
+        ]
+        if counts:
+            terminalreporter.write_line(text.format(*map(sum, zip(*counts))))
     skipped = len(terminalreporter.getreports("skipped"))
     if skipped:
         terminalreporter.write_line(

@@ -420,7 +420,9 @@ each_half = pytest.mark.parametrize(
 
 @each_half
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_damage_is_refused_with_file_and_record(name, half, tmp_path):
+def test_every_damage_is_refused_with_file_and_record(
+    name, half, tmp_path, record_property
+):
     experiment, count = EXPERIMENTS[name], 0
     for kind, path, damage, training in cases(experiment, tmp_path, half):
         with pytest.raises(UserError) as caught:
@@ -433,7 +435,7 @@ def test_every_damage_is_refused_with_file_and_record(name, half, tmp_path):
             record = f"{path}, record {damage.number} (the first is 0)"
             assert record in message, kind
         count += 1
-    print(f"{count} corruptions tried, all named")
+    record_property("corruptions", [count])
 
 
 @pytest.mark.parametrize(
@@ -450,7 +452,7 @@ def test_every_damage_is_refused_with_file_and_record(name, half, tmp_path):
     ],
 )
 def test_every_damage_can_be_left_out_and_is_counted(
-    name, half, tmp_path, warnings
+    name, half, tmp_path, warnings, record_property
 ):
     experiment, count = EXPERIMENTS[name], 0
     for kind, path, damage, training in cases(experiment, tmp_path, half):
@@ -465,7 +467,7 @@ def test_every_damage_can_be_left_out_and_is_counted(
         assert f"{path}, record {number} (the first is 0)" in warning, kind
         assert damage.words in warning, kind
         count += 1
-    print(f"{count} corruptions tried, all counted")
+    record_property("corruptions", [count])
 
 
 def broken_pictures(folder, broken):

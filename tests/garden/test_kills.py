@@ -81,7 +81,9 @@ def wait_until_saving(process, folder):
 
 
 @pytest.mark.slow
-def test_runs_that_are_killed_lose_nothing(start, undisturbed, tmp_path):
+def test_runs_that_are_killed_lose_nothing(
+    start, undisturbed, tmp_path, record_property
+):
     """At random moments; every second one while a checkpoint is written."""
     chance, folder = random.Random(0), tmp_path / "run"
     while_saving = 0
@@ -108,7 +110,7 @@ def test_runs_that_are_killed_lose_nothing(start, undisturbed, tmp_path):
     )
     assert len(checkpoints.saved(str(folder))) == 3
     assert not half_written(folder)
-    print(f"\n{KILLS} kills survived, {while_saving} while it was saving")
+    record_property("kills", [KILLS, while_saving])
     assert while_saving
 
 
@@ -122,6 +124,24 @@ def test_two_undisturbed_runs_are_equal(start, undisturbed, tmp_path):
             state(tmp_path / f"run/ckpt-{step}"),
             state(undisturbed / f"ckpt-{step}"),
         )
+
+
+@pytest.mark.slow
+def test_two_replicas_go_on_with_equal_bits(run_script, pictures, tmp_path):
+    def train(folder, steps):
+        return run_script(
+            "garden/replicas.py",
+            PICTURES=str(pictures),
+            RUN=str(tmp_path / folder),
+            STEPS=str(steps),
+        )
+
+    expected = train("whole", 4)
+    # In the middle of an epoch.
+    train("stopped", 2)
+    found = train("stopped", 4)
+    assert len(expected) > 100
+    assert_equal(found, expected)
 
 
 @pytest.mark.slow
