@@ -80,13 +80,17 @@ def test_each_example_counts_once(way, examples, devices):
     assert found["validation_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
+@pytest.fixture(scope="module")
+def skipping(run_script, pictures):
+    """What `skipping.py` finds on 1 and 2 devices."""
+    return run_script("garden/skipping.py", PICTURES=str(pictures))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["1x1", "2x2"])
-def test_a_step_that_is_skipped_leaves_everything_as_it_was(
-    way, run_script, pictures
-):
+def test_a_step_that_is_skipped_leaves_everything_as_it_was(way, skipping):
     """Weights, statistics and slots end as if its data had not been there."""
-    found = run_script("garden/skipping.py", PICTURES=str(pictures))
+    found = skipping
     assert found[f"{way} left out skipped"] == 0
     assert found[f"{way} broken skipped"] == 1
     assert found[f"{way} broken updates"] == found[f"{way} left out updates"]
