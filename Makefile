@@ -21,8 +21,10 @@ ARGS ?=
 # build, several GB where it finds CUDA's), and timm, of which its optimizers
 # alone are used; `make test-slow TORCH=` does without them and leaves their
 # tests out. And a PostgreSQL server's programs, which the tests start on
-# loopback (Debian: apt-get install postgresql); pip does not bring them, and
-# without them their tests are left out, with the reason.
+# loopback (Debian: apt-get install postgresql), and a browser (chromium,
+# chromium-driver), which looks at the report and at what `make docs` made; pip
+# does not bring them, and without them their tests are left out, with the
+# reason.
 TORCH ?= torch==2.13.0
 TIMM := timm==1.0.31
 PIP = $(BIN)/python -m pip install --quiet --no-input \

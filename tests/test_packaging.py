@@ -76,7 +76,7 @@ def test_importing_the_package_imports_nothing_large():
 
 def test_extras():
     assert set(EXTRAS) == {
-        *("study", "garden", "jax", "postgresql", "preflight"),
+        *("study", "garden", "jax", "postgresql", "preflight", "wandb"),
         *("dev", "docs"),
     }
     bare = {Requirement(line).name for line in PROJECT["dependencies"]}
@@ -264,15 +264,27 @@ def test_what_the_wheel_carries(wheel):
     assert any(name.endswith("/licenses/LICENSE") for name in files)
 
 
+def environment(folder, *arguments):
+    """Makes an environment with what pip is told; returns its Python."""
+    python = folder / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    pip(python, "install", *arguments)
+    return python
+
+
+def run_in(folder, python, code):
+    """Runs code where nothing of this repository is found by chance."""
+    empty = folder / "empty"
+    empty.mkdir()
+    variables = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    variables.pop("PYTHONPATH", None)
+    subprocess.run([python, "-c", code], cwd=empty, env=variables, check=True)
+
+
 @pytest.mark.slow
 def test_the_bare_package_serves_a_keras_user(wheel, tmp_path):
-    python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run(
-        [sys.executable, "-m", "venv", tmp_path / "venv"], check=True
-    )
-    pip(python, "install", "-c", ROOT / "constraints.txt", wheel)
-    empty = tmp_path / "empty"
-    empty.mkdir()
+    constraints = ROOT / "constraints.txt"
+    python = environment(tmp_path, "-c", constraints, wheel)
     code = """
 import importlib.util, pathlib
 import numpy as np
@@ -290,6 +302,61 @@ for family in "keras", "tf_keras":
 for name in "official", "scipy", "jax":
     assert importlib.util.find_spec(name) is None, name
 """
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
-    environment.pop("PYTHONPATH", None)
-    subprocess.run([python, "-c", code], cwd=empty, env=environment, check=True)
+    run_in(tmp_path, python, code)
+
+
+def oldest():
+    """Returns the oldest release of each dependency that is declared."""
+    found = {}
+    for requirement in map(Requirement, PROJECT["dependencies"]):
+        (specifier,) = requirement.specifier
+        assert specifier.operator == ">="
+        found[requirement.name] = specifier.version
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.version_info >= (3, 13), reason="TensorFlow 2.18 is not for Python 3.13"
+)
+def test_the_bare_package_works_with_the_oldest_it_allows(wheel, tmp_path):
+    versions = oldest()
+    exactly = [f"{name}=={version}" for name, version in versions.items()]
+    python = environment(tmp_path, wheel, *exactly)
+    code = f"""
+import importlib, importlib.metadata
+import numpy as np
+import tf_largebatch
+for name, version in {versions}.items():
+    assert f"{{importlib.metadata.version(name)}}.".startswith(f"{{version}}.")
+x, y = np.eye(4, 3), np.ones((4, 2))
+for family in "keras", "tf_keras":
+    keras = importlib.import_module(family)
+    own = getattr(tf_largebatch, family)
+    for name in "HeavyBall", "Nesterov", "LARS", "Adam", "LAMB":
+        rate = own.PiecewisePolynomial(0.1, 10, warmup_steps=2)
+        model = keras.Sequential(
+            [keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)]
+        )
+        model.compile(optimizer=getattr(own, name)(rate), loss="mse")
+        first = model.evaluate(x, y, verbose=0)
+        model.fit(x, y, epochs=3, verbose=0)
+        assert model.evaluate(x, y, verbose=0) < first, name
+        model.save("model.keras")
+        loaded = keras.models.load_model("model.keras")
+        assert type(loaded.optimizer) is getattr(own, name)
+        for each in model, loaded:
+            each.fit(x, y, epochs=2, verbose=0)
+        for one, other in zip(model.get_weights(), loaded.get_weights()):
+            np.testing.assert_allclose(one, other, rtol=1e-6)
+"""
+    run_in(tmp_path, python, code)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", sorted(EXTRAS))
+def test_an_extra_can_be_installed(wheel, extra):
+    constraints = ROOT / "constraints.txt"
+    what = f"tf-largebatch[{extra}] @ {wheel.as_uri()}"
+    command = ("install", "--dry-run", "--ignore-installed", "-c", constraints)
+    pip(sys.executable, *command, what)

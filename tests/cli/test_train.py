@@ -185,9 +185,9 @@ def assert_one_line(arguments, words, capsys):
 def test_a_chain_prints_the_figures_of_every_part(
     capsys, monkeypatch, tmp_path
 ):
-    def run(configs, mode, folder):
+    def run(configs, mode, folder, wandb_project):
         steps = {part: x.trainer.train_steps for part, x in configs.items()}
-        print(mode, folder)
+        print(mode, folder, wandb_project)
         figures = {part: {"step": step} for part, step in steps.items()}
         figures["squad"] |= {"final_f1": 0.5, "exact_match": 0.25}
         return figures
@@ -202,7 +202,7 @@ def test_a_chain_prints_the_figures_of_every_part(
         "phase2: step 7",
         "squad: step 100, F1 50.00%, exact match 25.00%",
     ]
-    assert f"train_and_eval {tmp_path}/run" in captured.err
+    assert f"train_and_eval {tmp_path}/run None" in captured.err
 
 
 def test_a_micro_batch_that_does_not_divide_says_which_do(

@@ -28,16 +28,19 @@ class Runner:
 
     Attributes:
         runs: of each call the part, the mode, and what it begins from.
+        projects: to which the figures were to go.
         stop: the step at which a part is stopped, by part.
         evaluate: whether a run lives to see its evaluation.
     """
 
     def __init__(self):
         self.runs = []
+        self.projects = []
         self.stop = {}
         self.evaluate = True
 
-    def __call__(self, config, mode, folder):
+    def __call__(self, config, mode, folder, wandb_project):
+        self.projects.append(wandb_project)
         part = folder.rpartition("/")[2]
         begins = config.task.init_checkpoint.rpartition("/")[2]
         self.runs.append((part, mode, begins))
@@ -77,6 +80,11 @@ FIGURES = {
     part: {"step": steps, "loss": float(number)}
     for number, (part, steps) in enumerate(STEPS.items())
 }
+
+
+def test_each_part_sends_its_figures_where_it_is_told_to(runner, tmp_path):
+    chain.run(collect(), "train_and_eval", str(tmp_path), "mine")
+    assert runner.projects == ["mine"] * len(PARTS)
 
 
 def test_each_part_begins_from_the_one_before(runner, tmp_path):

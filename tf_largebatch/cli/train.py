@@ -1,8 +1,9 @@
 r"""Trains a recipe through the Model Garden, and evaluates.
 
 The same command goes on where it was stopped. In --model_dir are the
-checkpoints, the summaries for TensorBoard (train/, validation/) and all
-settings (params.yaml). --params_override changes any of these:
+checkpoints, the summaries for TensorBoard (train/, validation/), which --wandb
+sends to Weights & Biases too, and all settings (params.yaml).
+--params_override changes any of these:
 --params_override=trainer.train_steps=100,runtime.num_gpus=1
 
 A folder of recipes, such as bert_tiny/adam_32k, is trained from phase1 to
@@ -112,6 +113,14 @@ DETERMINISTIC = flags.DEFINE_bool(
     "also one that was stopped and went on; slower",
     flag_values=FLAGS,
 )
+WANDB = flags.DEFINE_string(
+    "wandb",
+    None,
+    "send the figures that TensorBoard shows to this project at Weights & "
+    "Biases too; WANDB_MODE=offline keeps them in --model_dir/wandb. Needs "
+    "pip install 'tf-largebatch[wandb]'",
+    flag_values=FLAGS,
+)
 # How the figures of an evaluation are put.
 FIGURES = {
     "accuracy": "top-1 {:.2%}",
@@ -136,7 +145,10 @@ def main() -> int:
         raise UserError("give --model_dir=FOLDER, which the run is to be in")
     if DETERMINISTIC.value:
         make_deterministic()
-    from tf_largebatch.garden import recipes
+    from tf_largebatch.garden import recipes, tracking
+
+    if WANDB.value is not None:
+        tracking.check_installed()
 
     parts = recipes.parts(RECIPE.value or "")
     check_data_flags(bool(parts))
@@ -185,7 +197,9 @@ def run_alone() -> dict[str, Any]:
 
     config = collect(RECIPE.value, DATA_DIR.value)
     config = chain.alone(config, RECIPE.value, MODE.value, MODEL_DIR.value)
-    return train.run(config, MODE.value, MODEL_DIR.value)
+    return train.run(
+        config, MODE.value, MODEL_DIR.value, wandb_project=WANDB.value
+    )
 
 
 def run_chain(names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -203,7 +217,7 @@ def run_chain(names: Sequence[str]) -> dict[str, dict[str, Any]]:
         chain.make_data(
             configs, TEXT.value, SQUAD_TRAIN.value, SQUAD_DEV.value, data_dir
         )
-    return chain.run(configs, MODE.value, MODEL_DIR.value)
+    return chain.run(configs, MODE.value, MODEL_DIR.value, WANDB.value)
 
 
 def collect(recipe: str | None, data_dir: str | None) -> Any:

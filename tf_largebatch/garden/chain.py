@@ -27,7 +27,10 @@ Figures = dict[str, Any]
 
 
 def run(
-    configs: Mapping[str, cfg.ExperimentConfig], mode: str, model_dir: str
+    configs: Mapping[str, cfg.ExperimentConfig],
+    mode: str,
+    model_dir: str,
+    wandb_project: str | None = None,
 ) -> dict[str, Figures]:
     """Runs the parts one after the other; what is done is not done again.
 
@@ -35,6 +38,8 @@ def run(
         configs: the settings of each part, by its name, in order.
         mode: one of ``MODES``, for each part.
         model_dir: in it is a folder for each part.
+        wandb_project: where to send the figures at Weights & Biases, if
+            anywhere: a run for each part.
 
     Returns:
         What :func:`tf_largebatch.garden.train.run` returns, by part.
@@ -53,7 +58,7 @@ def run(
     for part, config in linked.items():
         check(config, part, mode, folders[part])
     return {
-        part: run_part(part, config, mode, folders[part])
+        part: run_part(part, config, mode, folders[part], wandb_project)
         for part, config in linked.items()
     }
 
@@ -156,7 +161,11 @@ def check(
 
 
 def run_part(
-    part: str, config: cfg.ExperimentConfig, mode: str, folder: str
+    part: str,
+    config: cfg.ExperimentConfig,
+    mode: str,
+    folder: str,
+    wandb_project: str | None = None,
 ) -> Figures:
     """Trains a part, or goes on with it, unless it is done."""
     figures = done(config, mode, folder)
@@ -165,7 +174,7 @@ def run_part(
         return figures
     train.say(f"{part}: in {folder}")
     tf_keras.backend.clear_session()
-    figures = train.run(config, mode, folder)
+    figures = train.run(config, mode, folder, wandb_project=wandb_project)
     if "eval" in mode:
         record(folder, figures)
     return figures

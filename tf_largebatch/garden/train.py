@@ -15,7 +15,7 @@ from official.core import task_factory, train_utils
 from tf_largebatch import checkpoints
 from tf_largebatch.errors import DivergenceError, RunError, UserError
 from tf_largebatch.experiments import Task, left_out
-from tf_largebatch.garden import run_folder
+from tf_largebatch.garden import run_folder, tracking
 from tf_largebatch.garden.controller import GONE, Controller, Runner
 from tf_largebatch.garden.trainer import Trainer
 
@@ -42,6 +42,7 @@ def run(
     mode: str,
     model_dir: str,
     strategy: tf.distribute.Strategy | None = None,
+    wandb_project: str | None = None,
 ) -> dict[str, Any]:
     """Runs an experiment, from the beginning or from where it was stopped.
 
@@ -50,6 +51,8 @@ def run(
         mode: one of ``MODES``, which are the Model Garden's.
         model_dir: folder of checkpoints, summaries and ``params.yaml``.
         strategy: how to distribute; None means as the config says.
+        wandb_project: where to send the figures at Weights & Biases, if
+            anywhere.
 
     Returns:
         The figures of the last evaluation, the ``step`` the run is at, and,
@@ -65,13 +68,15 @@ def run(
         runner = build(config, mode, model_dir, strategy)
         task, data = runner.trainer.task, data_of(config.task, mode)
         reading = task.naming_broken_records(*data.values())
+        controller = runner.controller
         with (
-            saved_when_stopped(runner.controller),
+            tracking.sent(controller, wandb_project, config, mode, model_dir),
+            saved_when_stopped(controller),
             explained(reading, is_one_of_several(strategy)),
         ):
             figures = runner.run() | left_out(task, **data)
     figures = {name: float(value) for name, value in figures.items()}
-    return {**figures, "step": runner.controller.step}
+    return {**figures, "step": controller.step}
 
 
 def resolve(config: cfg.ExperimentConfig, mode: str) -> cfg.ExperimentConfig:
