@@ -8,6 +8,7 @@
 #   make test-slow  the slow ones
 #   make lint       ruff and mypy
 #   make docs       the documentation's site, in build/docs
+#   make notebooks  runs those of examples/notebooks, writes their outputs
 #   make audit      known vulnerabilities of the dependencies, if their data
 #                   can be reached
 #   make setup      .venv alone, with all that the targets above need
@@ -36,7 +37,8 @@ FIND_PYTHON = PYTHON="$(PYTHON)" GOAL="$(MAKECMDGOALS)" sh tools/find_python
 TEST := TF_CPP_MIN_LOG_LEVEL=1 KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
 
 .DELETE_ON_ERROR:
-.PHONY: setup compare test test-slow lint docs audit lock clean always
+.PHONY: setup compare test test-slow lint docs notebooks audit lock clean \
+  always
 
 setup: .venv/.dev
 
@@ -64,6 +66,10 @@ lint: .venv/.dev
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 	@echo "To look at: build/docs/index.html"
+
+# ARGS are the names of some of them, such as compare.
+notebooks: .venv/.dev
+	$(BIN)/python tools/notebooks.py $(ARGS)
 
 # It has an environment of its own, as what it needs is no business of .venv's.
 AUDIT := build/audit

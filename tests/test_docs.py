@@ -27,7 +27,7 @@ PAGES = [
 ]
 # Its code is the example's, which is installed and run by its own tests.
 ADD = ROOT / "docs" / "add_your_own.md"
-TOOLS = ("distances", "docs_site", "house", "recipes")
+TOOLS = ("distances", "docs_site", "house", "notebooks", "recipes")
 
 
 def in_repository(path):
@@ -134,7 +134,8 @@ def declared_extras():
 
 @each_page
 def test_the_files_it_names_exist(page):
-    folders = "docs|official_configs|tests|tools|tpu_scripts|tf_largebatch"
+    folders = "docs|examples|official_configs|tests|tools|tpu_scripts"
+    folders += "|tf_largebatch"
     text = re.sub(r"https?://\S+", "", text_of(page))
     named = re.findall(rf"`((?:{folders})/[\w./-]*)`", text)
     missing = [name for name in named if not (ROOT / name).exists()]
