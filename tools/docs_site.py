@@ -76,12 +76,22 @@ def parts(notebook: Mapping[str, Any]) -> Iterator[str]:
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            source = source.replace("](../../docs/", "](../")
+            source = re.sub(r"\]\(\.\./\.\./[^)]*", page_link, source)
             yield re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", source)
             continue
         language = "sh" if source.startswith("%%bash") else "python"
         yield fenced(language, source)
         yield from map(shown, cell["outputs"])
+
+
+def page_link(found: re.Match[str]) -> str:
+    """Returns a link out of a notebook's folder as its page has it.
+
+    >>> page_link(re.match(".*", "](../../REPRODUCING.md#table-2"))
+    '](../reproducing.md#table-2'
+    """
+    from_root = found[0].replace("](../../", "](")
+    return as_page(from_root).replace("](", "](../")
 
 
 def shown(output: Mapping[str, Any]) -> str:
