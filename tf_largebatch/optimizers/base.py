@@ -183,6 +183,22 @@ def family_of(kind: type) -> str | None:
     return None
 
 
+def joined(
+    kind: type, base: type, family: str, register: Callable[[str], Any]
+) -> type:
+    """Returns a class of neither Keras family as one of a family.
+
+    Args:
+        kind: the class.
+        base: what stands between it and the family.
+        family: ``keras`` or ``tf_keras``.
+        register: the family's ``register_keras_serializable``.
+    """
+    package = kind.__module__.partition(".")[0]
+    about = {"__doc__": kind.__doc__, "__module__": f"{package}.{family}"}
+    return register(package)(type(kind.__name__, (kind, base), about))
+
+
 def check_hyperparameter(name: str, value: Any) -> None:
     """Raises ValueError where a Python value is no sensible one.
 

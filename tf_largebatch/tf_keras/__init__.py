@@ -12,6 +12,7 @@ from tf_keras.saving import register_keras_serializable
 
 from tf_largebatch import schedules
 from tf_largebatch.optimizers import adam, heavy_ball, lamb, lars, nesterov
+from tf_largebatch.optimizers.base import joined
 from tf_largebatch.tf_keras.optimizer import TFKerasOptimizer as _Optimizer
 from tf_largebatch.tf_keras.schedule import TFKerasSchedule as _Schedule
 from tf_largebatch.variables import BIAS_AND_NORM
@@ -90,7 +91,4 @@ def adapt(kind: type) -> type:
     """
     is_schedule = issubclass(kind, schedules.Schedule)
     base = _Schedule if is_schedule else _Optimizer
-    package = kind.__module__.partition(".")[0]
-    about = {"__doc__": kind.__doc__, "__module__": f"{package}.tf_keras"}
-    made = type(kind.__name__, (kind, base), about)
-    return register_keras_serializable(package)(made)
+    return joined(kind, base, "tf_keras", register_keras_serializable)
