@@ -23,13 +23,13 @@ from tensorflow.python.ops import control_flow_util
 from tf_largebatch import rules
 from tf_largebatch.rules.adam import one_minus_power
 from tf_largebatch.rules.arrays import (
+    FACTOR,
     Array,
     Namespace,
     Scalar,
     add_decay,
     is_usual,
     is_zero,
-    scale_for,
 )
 from tf_largebatch.rules.lamb import ENLARGED
 from tf_largebatch.rules.lamb import trust_ratio as lamb_ratio
@@ -37,6 +37,8 @@ from tf_largebatch.rules.lars import trust_ratio as lars_ratio
 
 # TensorFlow's name for a resource that only its handle leads to.
 ANONYMOUS = "cd2c89b7-88b7-44c8-ad83-06c2a9158347"
+# Where a graph keeps what its operations share.
+SHARED = "_tf_largebatch_shared"
 
 
 def applies(w: tf.Variable) -> bool:
@@ -186,6 +188,43 @@ def lamb(
     subtract(w.handle, learning_rate * r / ENLARGED, u)
 
 
+def once(given: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
+    """Returns what ``compute`` does, of which a graph has but one.
+
+    What each of 161 variables has of its own are a thousand operations, and
+    most of the time that it takes to trace a step.
+
+    Args:
+        given: what it is computed from. Tensors count by identity.
+        compute: returns it; does not wait for the gradient of the variable
+            that comes first.
+    """
+    if tf.executing_eagerly():
+        return compute()
+    graph = tf.compat.v1.get_default_graph()
+    if not hasattr(graph, SHARED):
+        setattr(graph, SHARED, {})
+    found = getattr(graph, SHARED)
+    key = tuple(id(x) if tf.is_tensor(x) else repr(x) for x in given)
+    if key not in found:
+        with tf.control_dependencies(None):
+            # With the tensors, lest their identities be given away again.
+            found[key] = given, compute()
+    return found[key][1]
+
+
+def constant(value: Any, dtype: tf.DType) -> Array:
+    """Returns a constant, of which a graph has but one."""
+    return once((value, dtype), lambda: tf.constant(value, dtype))
+
+
+def scalar(value: Scalar, dtype: tf.DType) -> Array:
+    """Returns a hyperparameter as a tensor."""
+    if isinstance(value, (int, float)):
+        return constant(value, dtype)
+    return tf.cast(value, dtype)
+
+
 def apply_momentum(
     w: tf.Variable,
     v: tf.Variable,
@@ -198,9 +237,9 @@ def apply_momentum(
     raw_ops.ResourceApplyMomentum(
         var=w.handle,
         accum=v.handle,
-        lr=tf.cast(learning_rate, g.dtype),
+        lr=scalar(learning_rate, g.dtype),
         grad=g,
-        momentum=tf.cast(momentum, g.dtype),
+        momentum=scalar(momentum, g.dtype),
         use_nesterov=nesterov,
     )
 
@@ -228,22 +267,26 @@ def apply_adam(
     for its ``1 - beta``, which it rounds: of beta_2 = 0.999 in float32 it is
     1.3e-5 too small, and with it every s.
     """
-    c_1, c_2 = lost(beta_1, g.dtype), lost(beta_2, g.dtype)
-    if bias_correction:
-        c_1 *= one_minus_power(xp, beta_1, step + 1)
-        c_2 *= one_minus_power(xp, beta_2, step + 1)
-    root = tf.sqrt(tf.cast(c_2, g.dtype))
+    dtype = g.dtype
+
+    def compute() -> tuple[Array, dict[str, Array]]:
+        c_1, c_2 = lost(beta_1, dtype), lost(beta_2, dtype)
+        if bias_correction:
+            c_1 *= one_minus_power(xp, beta_1, step + 1)
+            c_2 *= one_minus_power(xp, beta_2, step + 1)
+        root = tf.sqrt(tf.cast(c_2, dtype))
+        return root / tf.cast(c_1, dtype), {
+            "beta1_power": tf.zeros((), dtype),
+            "beta2_power": tf.zeros((), dtype),
+            "beta1": tf.cast(beta_1, dtype),
+            "beta2": tf.cast(beta_2, dtype),
+            "epsilon": epsilon * root,
+        }
+
+    given = (step, beta_1, beta_2, epsilon, bias_correction, dtype)
+    factor, scalars = once(given, compute)
     raw_ops.ResourceApplyAdam(
-        var=target,
-        m=m.handle,
-        v=s.handle,
-        beta1_power=tf.zeros((), g.dtype),
-        beta2_power=tf.zeros((), g.dtype),
-        lr=rate * root / tf.cast(c_1, g.dtype),
-        beta1=tf.cast(beta_1, g.dtype),
-        beta2=tf.cast(beta_2, g.dtype),
-        epsilon=epsilon * root,
-        grad=g,
+        var=target, m=m.handle, v=s.handle, lr=rate * factor, grad=g, **scalars
     )
 
 
@@ -292,8 +335,13 @@ def gradient_norm(xp: Namespace, g: Array) -> Array:
     which elsewhere has no elements: a ``tf.cond`` would cost more to trace
     than all else.
     """
-    norm = l2_norm(g)
-    usual, scale = is_usual(xp, norm), scale_for(xp, norm)
-    values = tf.reshape(g, [-1])
-    again = values[: tf.where(usual, 0, tf.size(values))]
+    norm, dtype = l2_norm(g), g.dtype
+    usual = is_usual(tf, norm)
+    values = tf.reshape(g, constant([-1], tf.int32))
+    none, every = (constant([x], tf.int32) for x in (0, -1))
+    again = raw_ops.Slice(
+        input=values, begin=none, size=tf.where(usual, none, every)
+    )
+    large, small = (constant(x, dtype) for x in (FACTOR, 1 / FACTOR))
+    scale = tf.where(norm < constant(1, dtype), large, small)
     return tf.where(usual, norm, l2_norm(scale * again) / scale)

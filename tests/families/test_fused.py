@@ -1,5 +1,6 @@
 """TensorFlow's kernels compute what the plain rules do."""
 
+import collections
 import runpy
 from pathlib import Path
 
@@ -58,16 +59,19 @@ def test_they_equal_the_plain_rule(
         assert error <= tolerance * np.linalg.norm(slot), name
 
 
-def operations(family, name, jit_compile=False, dtype="float32"):
-    """Returns the types of the operations of a step."""
+def operations(family, name, jit_compile=False, dtype="float32", number=1):
+    """Returns how many operations of each type a step consists of."""
     kind = keras.Variable if family.keras is keras else tf.Variable
-    variable = kind(np.ones((4, 3), dtype), dtype=dtype, name="kernel")
+    variables = [
+        kind(np.ones((4, 3), dtype), dtype=dtype, name=f"kernel_{each}")
+        for each in range(number)
+    ]
     optimizer = family.optimizer(name)
-    optimizer.build([variable])
+    optimizer.build(variables)
 
     @tf.function(jit_compile=jit_compile)
     def step(gradient):
-        optimizer.apply_gradients([(gradient, variable)])
+        optimizer.apply_gradients([(gradient, each) for each in variables])
 
     traced = step.get_concrete_function(tf.TensorSpec((4, 3), dtype))
     definition = traced.graph.as_graph_def()
@@ -79,13 +83,13 @@ def operations(family, name, jit_compile=False, dtype="float32"):
             for node in function.node_def
         ),
     ]
-    return {node.op for node in nodes}
+    return collections.Counter(node.op for node in nodes)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_step_in_graph_mode_consists_of_them(family, name, dtype):
     found = operations(family, name, dtype=dtype)
-    assert found >= KERNELS[name]
+    assert set(found) >= KERNELS[name]
     assert "Square" not in found
 
 
@@ -98,6 +102,42 @@ def test_xla_gets_the_plain_rule_to_fuse(family, name):
 def test_what_has_16_bits_is_computed_in_32(family, name, dtype):
     found = operations(family, name, dtype=dtype)
     assert not {op for op in found if op.startswith("ResourceApply")}
+
+
+@pytest.mark.parametrize("name", ["Adam", "LAMB"])
+def test_all_variables_share_the_corrections_of_a_step(family, name):
+    found = operations(family, name, number=5)
+    assert found["ResourceApplyAdam"] == 5
+    assert found["Expm1"] == 2
+
+
+@pytest.mark.parametrize("name", ["HeavyBall", "LARS", "Adam", "LAMB"])
+def test_a_variable_more_brings_few_constants(family, name):
+    few, more = (operations(family, name, number=n) for n in (1, 11))
+    assert (more["Const"] - few["Const"]) / 10 <= 13
+
+
+def after_four_steps(family, name, steps_a_trace):
+    """Returns where two variables end by as many steps a call."""
+    variables = [family.variable([1.0, 2.0]), family.variable([3.0])]
+    rate = family.largebatch.Cosine(0.1, 8)
+    optimizer = family.optimizer(name, learning_rate=rate)
+    optimizer.build(variables)
+
+    @tf.function
+    def call():
+        gradients = [tf.constant([0.5, -1.0]), tf.constant([2.0])]
+        for _ in range(steps_a_trace):
+            optimizer.apply_gradients(list(zip(gradients, variables)))
+
+    for _ in range(4 // steps_a_trace):
+        call()
+    return np.concatenate([np.array(variable) for variable in variables])
+
+
+def test_two_steps_in_a_trace_share_nothing(family, name):
+    one, two = (after_four_steps(family, name, steps) for steps in (1, 2))
+    np.testing.assert_allclose(two, one, rtol=1e-6)
 
 
 def test_a_passing_variable_is_nobody_elses():

@@ -83,7 +83,8 @@ class KerasOptimizer(keras.optimizers.Optimizer):
         self, grads: Sequence[Any], trainable_variables: Any = None
     ) -> Any:
         """Applies gradients; sparse ones count as their dense equals."""
-        return super().apply(list(map(dense, grads)), trainable_variables)
+        with self.sharing():
+            return super().apply(list(map(dense, grads)), trainable_variables)
 
     def update_step(
         self, gradient: Any, variable: Any, learning_rate: Any
@@ -93,15 +94,10 @@ class KerasOptimizer(keras.optimizers.Optimizer):
         targets = [variable, *(slots[index] for slots in self._slots)]
         dtype = at_least_float32(variable.dtype)
         gradient = ops.cast(gradient, dtype)
-        values = (
-            ops.cast(learning_rate, dtype),
-            ops.cast(self.iterations, dtype),
-            self._treatments[index],
-            {
-                name: scalar(value, dtype)
-                for name, value in self.hyperparameters().items()
-            },
+        rate, step, hyperparameters = self.once(
+            (dtype, graph()), lambda: self.scalars(learning_rate, dtype)
         )
+        values = rate, step, self._treatments[index], dict(hyperparameters)
         in_place = for_kernels(targets) if self.has_kernels else []
         if in_place:
             w, *slots = in_place
@@ -111,6 +107,19 @@ class KerasOptimizer(keras.optimizers.Optimizer):
         ends = self.step(rules, ops, w, gradient, slots, *values)
         for target, end in zip(targets, ends):
             self.assign(target, ops.cast(end, target.dtype))
+
+    def scalars(
+        self, learning_rate: Any, dtype: str
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        """Returns eta, t and the hyperparameters in the dtype to compute in."""
+        return (
+            ops.cast(learning_rate, dtype),
+            ops.cast(self.iterations, dtype),
+            {
+                name: scalar(value, dtype)
+                for name, value in self.hyperparameters().items()
+            },
+        )
 
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
         # Keras 3 clips on each replica and sums then. Clipping the sum is
@@ -190,6 +199,15 @@ def at_least_float32(dtype: Any) -> str:
     """Returns the dtype to compute in: that of the variable, 32 bits up."""
     name = keras.backend.standardize_dtype(dtype)
     return name if name in ("float32", "float64") else "float32"
+
+
+def graph() -> Any:
+    """Returns the graph of TensorFlow that operations go to, if one does."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow
+
+    return tensorflow.compat.v1.get_default_graph()
 
 
 def fused() -> ModuleType:

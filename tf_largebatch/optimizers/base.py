@@ -1,7 +1,8 @@
 """What all optimizers of both Keras families share."""
 
+import contextlib
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -35,6 +36,7 @@ class LargeBatchOptimizer:
     _hyperparameter_names: tuple[str, ...]
     _option_names: tuple[str, ...]
     _selectors: dict[str, Selector]
+    _shared: dict[Any, Any] | None = None
 
     def __init_subclass__(cls, **kwargs: Any):
         """Takes the kernels from a class whose step is its own."""
@@ -138,6 +140,27 @@ class LargeBatchOptimizer:
                 of ``w``.
         """
         raise NotImplementedError
+
+    @contextlib.contextmanager
+    def sharing(self) -> Iterator[None]:
+        """Has the variables of one update share what :meth:`once` computes."""
+        self.keep(_shared={})
+        try:
+            yield
+        finally:
+            self.keep(_shared=None)
+
+    def once(self, key: Any, compute: Callable[[], Any]) -> Any:
+        """Returns what ``compute`` does, which an update calls once a key.
+
+        Without it every variable has its own operations for the rate, the
+        step and what follows from these, which are most of a trace.
+        """
+        if self._shared is None:
+            return compute()
+        if key not in self._shared:
+            self._shared[key] = compute()
+        return self._shared[key]
 
     def hyperparameters(self) -> dict[str, Any]:
         """Returns the hyperparameters by name, as they were given."""

@@ -74,15 +74,11 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
         targets = [variable, *(slots[index] for slots in self._slots)]
         dtype = at_least_float32(variable.dtype)
         gradient = tf.cast(gradient, dtype)
-        values = (
-            tf.cast(self.learning_rate, dtype),
-            tf.cast(self.iterations, dtype),
-            self._treatments[index],
-            {
-                name: scalar(value, dtype)
-                for name, value in self.hyperparameters().items()
-            },
+        key = dtype, tf.compat.v1.get_default_graph()
+        rate, step, hyperparameters = self.once(
+            key, lambda: self.scalars(dtype)
         )
+        values = rate, step, self._treatments[index], dict(hyperparameters)
         if self.has_kernels and fused.applies(variable):
             w, *slots = targets
             self.step(fused, namespace, w, gradient, slots, *values)
@@ -91,6 +87,21 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
         ends = self.step(rules, namespace, w, gradient, slots, *values)
         for target, end in zip(targets, ends):
             target.assign(tf.cast(end, target.dtype))
+
+    def scalars(self, dtype: tf.DType) -> tuple[Any, Any, dict[str, Any]]:
+        """Returns eta, t and the hyperparameters in the dtype to compute in."""
+        return (
+            tf.cast(self.learning_rate, dtype),
+            tf.cast(self.iterations, dtype),
+            {
+                name: scalar(value, dtype)
+                for name, value in self.hyperparameters().items()
+            },
+        )
+
+    def _distributed_apply_gradients_fn(self, *args: Any, **kwargs: Any) -> Any:
+        with self.sharing():
+            return super()._distributed_apply_gradients_fn(*args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the resolved arguments of the constructor."""
