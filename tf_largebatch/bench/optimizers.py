@@ -13,7 +13,7 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -194,6 +194,7 @@ class Process:
     ):
         self.contestant = contestant
         self.seconds: list[float] = []
+        self.peak: Any = None
         self.process = subprocess.Popen(
             [python, "-P", str(SCRIPT), contestant.work(shapes)],
             stdin=subprocess.PIPE,
@@ -227,10 +228,31 @@ class Process:
         """Takes a step."""
         self.seconds.append(self.ask("step")["seconds"])
 
+    @property
+    def extra_bytes(self) -> int | None:
+        """The peak beyond weights, gradients and slots, in bytes.
+
+        What tracing and compiling have taken is part of it.
+        """
+        before = self.begun["before"]
+        return None if None in (self.peak, before) else self.peak - before
+
     def close(self) -> None:
         """Ends the process."""
         self.process.kill()
         self.process.communicate()
+
+
+class Round(NamedTuple):
+    """What some processes did by turns.
+
+    Attributes:
+        bandwidths: of a copy before each turn, in bytes a second.
+        processes: by the name of their contestant.
+    """
+
+    bandwidths: list[float]
+    processes: dict[str, Process]
 
 
 def measure(
@@ -242,7 +264,7 @@ def measure(
     """Returns all figures; see the command's help.
 
     Args:
-        repeats: how many steps of each are timed.
+        repeats: how many steps of each are timed, in two processes.
         sizes_of: the models whose variables there are.
         algorithms: which.
         addons_python: an interpreter with tensorflow-addons.
@@ -258,7 +280,7 @@ def measure(
     ]
     rows = [row for rows in found for row in rows]
     return {
-        "repeats": repeats,
+        "repeats": 2 * half(repeats),
         "device": summary.device(),
         "versions": summary.versions(["keras", "tf_keras"]) | more_versions(),
         "rows": rows,
@@ -322,7 +344,9 @@ class Contest:
             while waiting:
                 together = self.fitting(waiting)
                 waiting = waiting[len(together) :]
-                rows += self.take_turns(together)
+                rounds = [self.take_turns(together)]
+                rounds.append(self.take_turns(together[::-1]))
+                rows += [self.row(each, rounds) for each in together]
                 bar.update(len(together))
         return rows
 
@@ -337,11 +361,13 @@ class Contest:
             together.append(each)
         return together
 
-    def take_turns(
-        self, contestants: Sequence[Contestant]
-    ) -> list[dict[str, Any]]:
-        """Measures some, a step of each by turns."""
-        bandwidths = []
+    def take_turns(self, contestants: Sequence[Contestant]) -> Round:
+        """Measures half of the repeats, a step of each by turns.
+
+        A process keeps the memory that it was given, which is not as fast as
+        another's, and who begins a turn finds a processor that has rested: so
+        every contestant has two processes, in opposite orders.
+        """
         with contextlib.ExitStack() as stack:
             processes = []
             for each in contestants:
@@ -349,16 +375,25 @@ class Contest:
                 process = Process(each, self.shapes, python)
                 stack.callback(process.close)
                 processes.append(process)
-            for _ in range(self.repeats):
+            bandwidths = []
+            for _ in range(half(self.repeats)):
                 bandwidths.append(self.copies.bandwidth())
                 for process in processes:
                     process.step()
-            bandwidth = float(np.median(bandwidths))
-            return [self.row(process, bandwidth) for process in processes]
+            for process in processes:
+                process.peak = process.ask("memory")["peak"]
+        by_name = {process.contestant.name: process for process in processes}
+        return Round(bandwidths, by_name)
 
-    def row(self, process: Process, bandwidth: float) -> dict[str, Any]:
+    def row(
+        self, contestant: Contestant, rounds: Sequence[Round]
+    ) -> dict[str, Any]:
         """Returns a contestant's figures."""
-        contestant, parameters = process.contestant, sizes.count(self.shapes)
+        processes = [each.processes[contestant.name] for each in rounds]
+        seconds = [x for process in processes for x in process.seconds]
+        first = [process.begun["first"] for process in processes]
+        parameters = sizes.count(self.shapes)
+        bandwidth = float(np.median([x for r in rounds for x in r.bandwidths]))
         floor = BYTES[self.algorithm] * parameters / bandwidth
         return {
             "size": self.size,
@@ -367,23 +402,26 @@ class Contest:
             "ours": contestant.ours,
             "family": contestant.driver,
             "parameters": parameters,
-            "seconds": quartiles(process.seconds),
-            "first_call_seconds": process.begun["first"],
+            "seconds": quartiles(seconds),
+            "first_call_seconds": float(np.mean(first)),
             "bandwidth": bandwidth,
             "floor_seconds": floor,
-            "times_floor": float(np.median(process.seconds)) / floor,
-            "extra_bytes": self.extra_bytes(process),
+            "times_floor": float(np.median(seconds)) / floor,
+            "extra_bytes": mean_or_none([p.extra_bytes for p in processes]),
             "largest_variable_bytes": 4
             * max(map(math.prod, self.shapes.values())),
         }
 
-    def extra_bytes(self, process: Process) -> int | None:
-        """Returns the peak beyond weights, gradients and slots.
 
-        What tracing and compiling have taken is part of it.
-        """
-        peak, before = process.ask("memory")["peak"], process.begun["before"]
-        return None if None in (peak, before) else peak - before
+def half(repeats: int) -> int:
+    """Returns how often each of two processes is timed."""
+    return (repeats + 1) // 2
+
+
+def mean_or_none(values: Sequence[int | None]) -> float | None:
+    """Returns the mean, or None where a value is not known."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
 
 
 def table(figures: Mapping[str, Any]) -> str:

@@ -2,9 +2,9 @@
 
 optimizers: milliseconds of an optimizer's step on the variables of ResNet-50
 and BERT-Base, for this package and every peer that is installed, over the
-floor: the bytes that must move at the bandwidth of a copy. A process each,
-which take turns. --addons_python names the interpreter of an environment with
-tensorflow-addons, which needs an older TensorFlow.
+floor: the bytes that must move at the bandwidth of a copy. Two processes each,
+which take turns in opposite orders. --addons_python names the interpreter of an
+environment with tensorflow-addons, which needs an older TensorFlow.
 
 input: examples a second of the training input for ResNet-50 and BERT, beside
 the Model Garden's.
