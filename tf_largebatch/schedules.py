@@ -339,6 +339,14 @@ class BertPolynomial(Schedule):
         )
 
 
+# By the name that recipes have.
+BY_NAME = {
+    "largebatch_piecewise_polynomial": PiecewisePolynomial,
+    "largebatch_cosine": Cosine,
+    "largebatch_bert_polynomial": BertPolynomial,
+}
+
+
 def check_arguments(arguments: Mapping[str, Any]) -> None:
     """Raises ValueError where a schedule's arguments make no schedule."""
     for name, value in arguments.items():

@@ -324,12 +324,6 @@ def test_it_builds_its_optimizer_and_schedule(name):
     assert rates.shape == (recipe.steps,) and (rates[1:] > 0).all()
 
 
-def test_its_rates_are_by_the_schedules_that_the_plug_in_has():
-    assert {name: cls.__name__ for name, cls in recipes.SCHEDULES.items()} == {
-        name: cls.__name__ for name, cls in model_garden.SCHEDULES.items()
-    }
-
-
 @each_recipe
 def test_it_says_what_it_is_and_how_it_is_run(name):
     recipe = recipes.load(name)

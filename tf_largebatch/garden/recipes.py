@@ -46,11 +46,6 @@ EXPERIMENTS = {
     "largebatch/bert_pretraining": "tf_largebatch.bert.experiment",
     "largebatch/bert_squad": "tf_largebatch.bert.experiment",
 }
-SCHEDULES = {
-    "largebatch_piecewise_polynomial": schedules.PiecewisePolynomial,
-    "largebatch_cosine": schedules.Cosine,
-    "largebatch_bert_polynomial": schedules.BertPolynomial,
-}
 # Every file says the first three itself, and those of the other two that it
 # does not take from its base.
 OF_EACH_FILE = {"row", "expected", "command"}
@@ -170,14 +165,14 @@ class Recipe:
             UserError: there is no such schedule, or it cannot have a value.
         """
         name = self.schedule
-        if not isinstance(name, str) or name not in SCHEDULES:
+        if not isinstance(name, str) or name not in schedules.BY_NAME:
             raise UserError(
                 f"{self.name} has the schedule {name!r}; "
-                f"{hint(name, SCHEDULES)}"
+                f"{hint(name, schedules.BY_NAME)}"
             )
         arguments = self.value(f"{OPTIMIZATION}.learning_rate.{name}")
         try:
-            schedule = SCHEDULES[name](**arguments)
+            schedule = schedules.BY_NAME[name](**arguments)
         except (TypeError, ValueError) as error:
             raise UserError(f"{error}, in {self.name}; correct it") from error
         return schedule.rate(np, np.arange(self.steps))

@@ -10,10 +10,9 @@ import functools
 
 from keras.saving import register_keras_serializable
 
-from tf_largebatch import schedules
+from tf_largebatch import optimizers, schedules
 from tf_largebatch.keras.optimizer import KerasOptimizer as _Optimizer
 from tf_largebatch.keras.schedule import KerasSchedule as _Schedule
-from tf_largebatch.optimizers import adam, heavy_ball, lamb, lars, nesterov
 from tf_largebatch.optimizers.base import joined
 from tf_largebatch.variables import BIAS_AND_NORM
 
@@ -34,28 +33,28 @@ _register = register_keras_serializable("tf_largebatch")
 
 
 @_register
-class HeavyBall(heavy_ball.HeavyBall, _Optimizer):
-    __doc__ = heavy_ball.HeavyBall.__doc__
+class HeavyBall(optimizers.HeavyBall, _Optimizer):
+    __doc__ = optimizers.HeavyBall.__doc__
 
 
 @_register
-class Nesterov(nesterov.Nesterov, _Optimizer):
-    __doc__ = nesterov.Nesterov.__doc__
+class Nesterov(optimizers.Nesterov, _Optimizer):
+    __doc__ = optimizers.Nesterov.__doc__
 
 
 @_register
-class LARS(lars.LARS, _Optimizer):
-    __doc__ = lars.LARS.__doc__
+class LARS(optimizers.LARS, _Optimizer):
+    __doc__ = optimizers.LARS.__doc__
 
 
 @_register
-class Adam(adam.Adam, _Optimizer):
-    __doc__ = adam.Adam.__doc__
+class Adam(optimizers.Adam, _Optimizer):
+    __doc__ = optimizers.Adam.__doc__
 
 
 @_register
-class LAMB(lamb.LAMB, _Optimizer):
-    __doc__ = lamb.LAMB.__doc__
+class LAMB(optimizers.LAMB, _Optimizer):
+    __doc__ = optimizers.LAMB.__doc__
 
 
 @_register

@@ -66,7 +66,7 @@ class LARS(LargeBatchOptimizer):
         momentum: Any = 0.929,
         weight_decay: Any = 1e-4,
         trust_coefficient: Any = 0.001,
-        epsilon: Any | None = None,
+        epsilon: float | Any | None = None,
         exclude_from_layer_adaptation: Selector = BIAS_AND_NORM,
         exclude_from_weight_decay: Selector = BIAS_AND_NORM,
         variant: str = "mlperf",

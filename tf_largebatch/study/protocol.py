@@ -6,10 +6,8 @@ and seeds every row gets. All that is run follows from it.
 """
 
 import dataclasses
-import importlib
 import inspect
 import math
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -17,10 +15,10 @@ from typing import Any
 
 from tf_largebatch import plugins
 from tf_largebatch.errors import UserError, hint
+from tf_largebatch.optimizers import OPTIMIZERS
 from tf_largebatch.optimizers.base import LargeBatchOptimizer, family_of
 from tf_largebatch.study import settings, spaces, tables
 
-OPTIMIZERS = ("Adam", "HeavyBall", "LAMB", "LARS", "Nesterov")
 # Of study.yaml; another number means that other versions cannot go on.
 FORMAT = 1
 # Of every optimizer; they cannot be variables, so no run varies them.
@@ -398,14 +396,11 @@ def optimizer_class(name: str) -> type:
     Raises:
         UserError: another package has it, and it cannot be used.
     """
-    if name not in OPTIMIZERS:
-        return plugins.load(
-            "optimizer", name, OPTIMIZERS, LargeBatchOptimizer, family_of
-        )
-    # HeavyBall is in heavy_ball.
-    module = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
-    found = importlib.import_module(f"tf_largebatch.optimizers.{module}")
-    return getattr(found, name)
+    if name in OPTIMIZERS:
+        return OPTIMIZERS[name]
+    return plugins.load(
+        "optimizer", name, OPTIMIZERS, LargeBatchOptimizer, family_of
+    )
 
 
 def class_in(family: ModuleType, name: str) -> type:

@@ -21,7 +21,8 @@ they become fields where a config first names one.
 
 import dataclasses
 import inspect
-from collections.abc import Iterable
+import typing
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import tf_keras
@@ -36,7 +37,6 @@ from tf_largebatch import plugins, schedules
 from tf_largebatch import tf_keras as largebatch
 from tf_largebatch.errors import UserError
 from tf_largebatch.optimizers.base import LargeBatchOptimizer, family_of
-from tf_largebatch.variables import BIAS_AND_NORM
 
 Selector = str | list[str]
 
@@ -49,125 +49,9 @@ OPTIMIZERS = {
     "largebatch_lamb": largebatch.LAMB,
 }
 SCHEDULES = {
-    "largebatch_piecewise_polynomial": largebatch.PiecewisePolynomial,
-    "largebatch_cosine": largebatch.Cosine,
-    "largebatch_bert_polynomial": largebatch.BertPolynomial,
+    name: getattr(largebatch, kind.__name__)
+    for name, kind in schedules.BY_NAME.items()
 }
-
-
-@dataclasses.dataclass
-class HeavyBallConfig(optimizer_config.BaseOptimizerConfig):
-    """The arguments of :class:`tf_largebatch.tf_keras.HeavyBall`."""
-
-    name: str = "HeavyBall"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    exclude_from_weight_decay: Selector = BIAS_AND_NORM
-    learning_rate_in_momentum: bool = False
-
-
-@dataclasses.dataclass
-class NesterovConfig(HeavyBallConfig):
-    """The arguments of :class:`tf_largebatch.tf_keras.Nesterov`."""
-
-    name: str = "Nesterov"
-
-
-@dataclasses.dataclass
-class LARSConfig(optimizer_config.BaseOptimizerConfig):
-    """The arguments of :class:`tf_largebatch.tf_keras.LARS`.
-
-    None is the variant's own value.
-    """
-
-    name: str = "LARS"
-    momentum: float = 0.929
-    weight_decay: float = 1e-4
-    trust_coefficient: float = 0.001
-    epsilon: float | None = None
-    exclude_from_layer_adaptation: Selector = BIAS_AND_NORM
-    exclude_from_weight_decay: Selector = BIAS_AND_NORM
-    variant: str = "mlperf"
-
-
-@dataclasses.dataclass
-class AdamConfig(optimizer_config.BaseOptimizerConfig):
-    """The arguments of :class:`tf_largebatch.tf_keras.Adam`."""
-
-    name: str = "Adam"
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
-    exclude_from_weight_decay: Selector = BIAS_AND_NORM
-    bias_correction: bool = True
-
-
-@dataclasses.dataclass
-class LAMBConfig(optimizer_config.BaseOptimizerConfig):
-    """The arguments of :class:`tf_largebatch.tf_keras.LAMB`.
-
-    None is the variant's own value; for Adam's, the ``fallback_...``, it is
-    LAMB's.
-    """
-
-    name: str = "LAMB"
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float | None = None
-    weight_decay: float = 0.01
-    exclude_from_layer_adaptation: Selector = BIAS_AND_NORM
-    exclude_from_weight_decay: Selector = BIAS_AND_NORM
-    bias_correction: bool | None = None
-    zero_norm_ratio: float | None = None
-    fallback_epsilon: float | None = None
-    fallback_weight_decay: float | None = None
-    variant: str = "mlperf"
-
-
-@dataclasses.dataclass
-class PiecewisePolynomialConfig(base_config.Config):
-    """The arguments of `tf_largebatch.tf_keras.PiecewisePolynomial`.
-
-    The first three must be given.
-    """
-
-    peak: float | None = None
-    total_steps: float | None = None
-    warmup_steps: float | None = None
-    initial: float = 0.0
-    final: float = 0.0
-    warmup_power: float = 1.0
-    decay_power: float = 2.0
-    decay_steps: float | None = None
-
-
-@dataclasses.dataclass
-class CosineConfig(base_config.Config):
-    """The arguments of :class:`tf_largebatch.tf_keras.Cosine`.
-
-    The first two must be given.
-    """
-
-    peak: float | None = None
-    total_steps: float | None = None
-    warmup_steps: float = 0.0
-    final: float = 0.0
-
-
-@dataclasses.dataclass
-class BertPolynomialConfig(base_config.Config):
-    """The arguments of :class:`tf_largebatch.tf_keras.BertPolynomial`.
-
-    The first three must be given.
-    """
-
-    peak: float | None = None
-    total_steps: float | None = None
-    warmup_steps: float | None = None
-    power: float = 1.0
-    warmup_power: float = 1.0
-    discontinuous: bool = False
 
 
 def one(config: type[base_config.Config]) -> Any:
@@ -222,75 +106,104 @@ class Open(oneof.OneOfConfig):
     def add(self, name: str) -> None:
         """Adds the field of another package, unless it is there."""
         if name not in vars(self):
-            made = config_of(name, self.other(name), self.section)
-            setattr(self, name, made())
+            setattr(self, name, config_of(self.other(name), self.section)())
 
 
 def config_of(
-    name: str, kind: type, section: type[base_config.Config]
+    kind: type, section: type[base_config.Config]
 ) -> type[base_config.Config]:
     """Returns the config of a class's arguments and their defaults.
 
+    An argument without a default has None, with which it must be given.
+
     Args:
-        name: what configs call the class.
         kind: the class.
         section: what its config derives from.
+
+    >>> fields = dataclasses.fields(
+    ...     config_of(largebatch.Cosine, base_config.Config)
+    ... )
+    >>> [(field.name, field.default) for field in fields[1:]]
+    [('total_steps', None), ('warmup_steps', 0.0), ('final', 0.0)]
     """
-    fields: list[tuple[str, Any, Any]] = []
-    for argument, parameter in inspect.signature(kind).parameters.items():
-        given = parameter.kind is parameter.VAR_KEYWORD
-        if not given and argument not in ("name", "learning_rate"):
-            default = parameter.default
-            default = None if default is parameter.empty else default
-            fields.append((argument, *field_of(default)))
+    fields = [
+        (argument, *field_of(parameter))
+        for argument, parameter in inspect.signature(kind).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+        and argument not in ("name", "learning_rate")
+    ]
     if issubclass(section, optimizer_config.BaseOptimizerConfig):
-        fields.append(("name", str, name))
+        fields.append(("name", str, kind.__name__))
     return dataclasses.make_dataclass(
         kind.__name__ + "Config", fields, bases=(section,)
     )
 
 
-def field_of(default: Any) -> tuple[Any, Any]:
+def field_of(parameter: inspect.Parameter) -> tuple[Any, Any]:
     """Returns the type of an argument's values, and its default."""
-    if isinstance(default, (bool, str)):
-        words = Selector if isinstance(default, str) else bool
-        return words, default
+    default = parameter.default
+    if isinstance(default, bool):
+        return bool, default
     if isinstance(default, (int, float)):
         return float, default
+    if isinstance(default, str):
+        return str if parameter.annotation is str else Selector, default
     if isinstance(default, (list, tuple)):
         copy = dataclasses.field(default_factory=lambda: list(default))
         return Selector, copy
-    return Any, default
+    return or_none(parameter.annotation), None
 
 
-@dataclasses.dataclass
+def or_none(annotation: Any) -> Any:
+    """Returns the type of what a config may have for an annotation, or None.
+
+    >>> or_none(bool | None), or_none(float | Any | None), or_none(Any)
+    (bool | None, float | None, typing.Any)
+    """
+    named = (annotation, *typing.get_args(annotation))
+    plain = [kind for kind in (bool, float, str) if kind in named]
+    return plain[0] | None if plain else Any
+
+
+def choice(among: Mapping[str, type]) -> Callable[[type], type]:
+    """Returns a decorator: a dataclass with a field for each of some classes.
+
+    Args:
+        among: the classes by the names of the fields.
+    """
+
+    def with_fields(config: Any) -> type:
+        for name, kind in among.items():
+            config.__annotations__[name] = config.section
+            setattr(config, name, one(config_of(kind, config.section)))
+        return dataclasses.dataclass(config)
+
+    return with_fields
+
+
+@choice(OPTIMIZERS)
 class LargeBatchOptimizerConfig(optimization_config.OptimizerConfig, Open):
-    """Which optimizer: ``type`` names one of the fields, here or inherited."""
+    """Which optimizer: ``type`` names one of the fields, here or inherited.
+
+    There is one for each of :data:`OPTIMIZERS`, with the class's arguments;
+    None is the variant's own value.
+    """
 
     kind = "optimizer"
     wanted = LargeBatchOptimizer
     section = optimizer_config.BaseOptimizerConfig
 
-    largebatch_heavy_ball: HeavyBallConfig = one(HeavyBallConfig)
-    largebatch_nesterov: NesterovConfig = one(NesterovConfig)
-    largebatch_lars: LARSConfig = one(LARSConfig)
-    largebatch_adam: AdamConfig = one(AdamConfig)
-    largebatch_lamb: LAMBConfig = one(LAMBConfig)
 
-
-@dataclasses.dataclass
+@choice(SCHEDULES)
 class LargeBatchLrConfig(optimization_config.LrConfig, Open):
-    """Which schedule: ``type`` names one of the fields, here or inherited."""
+    """Which schedule: ``type`` names one of the fields, here or inherited.
+
+    There is one for each of :data:`SCHEDULES`, with the class's arguments.
+    """
 
     kind = "schedule"
     wanted = schedules.Schedule
     section = base_config.Config
-
-    largebatch_piecewise_polynomial: PiecewisePolynomialConfig = one(
-        PiecewisePolynomialConfig
-    )
-    largebatch_cosine: CosineConfig = one(CosineConfig)
-    largebatch_bert_polynomial: BertPolynomialConfig = one(BertPolynomialConfig)
 
 
 @dataclasses.dataclass
