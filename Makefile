@@ -34,6 +34,8 @@ PIP = $(BIN)/python -m pip install --quiet --no-input \
 BIN := .venv/bin
 FIND_PYTHON = PYTHON="$(PYTHON)" GOAL="$(MAKECMDGOALS)" sh tools/find_python
 # TensorFlow's warnings, but not its notes on how it was built.
+# The files with the longest tests have few of them: they are not to come last.
+BOTH := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 TEST := TF_CPP_MIN_LOG_LEVEL=1 KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
 
 .DELETE_ON_ERROR:
@@ -46,7 +48,7 @@ compare: .venv/.study
 	$(BIN)/tf-largebatch compare $(ARGS)
 
 test: .venv/.dev
-	$(TEST) -m "not slow" --numprocesses=2 --dist=loadfile $(ARGS)
+	$(TEST) -m "not slow" $(BOTH) $(ARGS)
 
 test-slow: .venv/.dev
 	@test -z "$(TORCH)" || $(BIN)/python -m pip show -q torch timm \
@@ -54,7 +56,7 @@ test-slow: .venv/.dev
 	  echo "Installing $(TORCH) and $(TIMM), once."; \
 	  $(PIP) -c constraints.txt $(TORCH) && $(PIP) --no-deps $(TIMM) \
 	  || echo "They cannot be installed: their tests are left out."; }
-	$(TEST) -m slow --numprocesses=2 --dist=loadfile $(ARGS)
+	$(TEST) -m slow $(BOTH) $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

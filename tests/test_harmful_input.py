@@ -74,11 +74,11 @@ HARM = {
 
 
 def assert_refused(function, *arguments):
-    """It is one short line, at once."""
+    """It is one short line, soon: a bomb would take hours, or all memory."""
     start = time.monotonic()
     with pytest.raises(UserError) as caught:
         function(*arguments)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 5000
 
 

@@ -106,11 +106,12 @@ class Open(oneof.OneOfConfig):
     def add(self, name: str) -> None:
         """Adds the field of another package, unless it is there."""
         if name not in vars(self):
-            setattr(self, name, config_of(self.other(name), self.section)())
+            made = config_of(self.other(name), self.section, name)
+            setattr(self, name, made())
 
 
 def config_of(
-    kind: type, section: type[base_config.Config]
+    kind: type, section: type[base_config.Config], name: str | None = None
 ) -> type[base_config.Config]:
     """Returns the config of a class's arguments and their defaults.
 
@@ -119,6 +120,7 @@ def config_of(
     Args:
         kind: the class.
         section: what its config derives from.
+        name: of an optimizer; None means the class's.
 
     >>> fields = dataclasses.fields(
     ...     config_of(largebatch.Cosine, base_config.Config)
@@ -133,7 +135,7 @@ def config_of(
         and argument not in ("name", "learning_rate")
     ]
     if issubclass(section, optimizer_config.BaseOptimizerConfig):
-        fields.append(("name", str, kind.__name__))
+        fields.append(("name", str, name or kind.__name__))
     return dataclasses.make_dataclass(
         kind.__name__ + "Config", fields, bases=(section,)
     )
