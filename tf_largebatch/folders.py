@@ -1,12 +1,17 @@
-"""Folders that are there when they are complete, and not before."""
+"""Folders and files that are there when they are complete, and not before."""
 
 import contextlib
+import os
 import pathlib
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 
 from tf_largebatch.errors import UserError
+
+# How the name of a file ends that is not complete yet.
+NEW = ".new"
 
 
 def check_new(folder: pathlib.Path) -> None:
@@ -41,6 +46,22 @@ def aside(folder: pathlib.Path) -> Iterator[pathlib.Path]:
             shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
+
+
+def replace(path: pathlib.Path, content: bytes | str) -> None:
+    """Writes a file whole or not at all, whoever else does so too.
+
+    Raises:
+        OSError: it cannot be written; then nothing of it is left.
+    """
+    new = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{NEW}")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        new.write_bytes(data)
+        os.replace(new, path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def cannot_write(folder: pathlib.Path, error: OSError) -> UserError:

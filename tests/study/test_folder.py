@@ -1,5 +1,6 @@
 """A study's folder: nothing of others is touched, nothing half written."""
 
+import concurrent.futures
 import contextlib
 import os
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from tf_largebatch.errors import UserError
+from tf_largebatch.folders import replace
 from tf_largebatch.study import folder as folders
 from tf_largebatch.study import protocol, storage
 
@@ -140,7 +142,7 @@ def test_a_ledger_that_is_none(begun):
     assert "file is not a database" in refused(begun)
 
 
-@pytest.mark.parametrize("left", [[], ["study.db", "study.yaml.new"]])
+@pytest.mark.parametrize("left", [[], ["study.db", "study.yaml.0a1b2c3d.new"]])
 def test_an_empty_folder_is_taken(folder, left):
     """Also one in which a start failed."""
     folder.mkdir(parents=True)
@@ -156,7 +158,7 @@ def test_a_folder_that_cannot_be_written(begun, monkeypatch):
     def read_only(path, text):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(folders, "replace", read_only)
+    monkeypatch.setattr("tf_largebatch.folders.replace", read_only)
     with contextlib.closing(folders.take_up(begun, None, None)) as ledger:
         with pytest.raises(UserError, match="Permission denied.*--out"):
             folders.write_lines(begun, ledger)
@@ -171,8 +173,19 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError):
-        folders.replace(path, "new")
+        replace(path, "new")
     assert path.read_text() == "old"
     monkeypatch.undo()
-    folders.replace(path, "new")
+    replace(path, "new")
     assert content(tmp_path) == {"summary.json": b"new"}
+
+
+def test_two_may_write_a_file_at_once(tmp_path):
+    """As workers do that end together."""
+    path = tmp_path / "summary.json"
+    contents = [str(number) * 100_000 for number in range(8)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            list(pool.map(lambda each: replace(path, each), contents))
+            assert path.read_text() in contents
+    assert list(tmp_path.iterdir()) == [path]

@@ -7,6 +7,7 @@ import shlex
 
 import pytest
 
+from tf_largebatch import folders
 from tf_largebatch.study import plots, protocol, report
 
 VOID = {"meta", "link", "img", "br", "line", "rect"}
@@ -521,7 +522,7 @@ def test_a_failed_write_keeps_the_old_report(folder, table4, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(OSError, match="No space"):
-        report.replace(folder / "report.html", b"new")
+        folders.replace(folder / "report.html", b"new")
     monkeypatch.undo()
     assert {p: p.read_bytes() for p in folder.rglob("*.*")} == before
 

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -375,3 +376,11 @@ def test_copies_and_replacements_keep_the_class():
         found = other.trainer.optimizer_config
         assert type(found) is LargeBatchOptimizationConfig
         assert found == config.trainer.optimizer_config
+
+
+@each_optimizer
+def test_settings_can_be_handed_to_another_process(name):
+    config = optimization(choice(name, OPTIMIZERS[name][1]), COSINE)
+    again = pickle.loads(pickle.dumps(config))
+    assert again == config
+    assert again.as_dict() == config.as_dict()

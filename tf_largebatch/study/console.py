@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tf_largebatch.errors import RunError
+from tf_largebatch.folders import replace
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -167,7 +168,7 @@ def write(ledger: "Ledger", folder: pathlib.Path) -> dict[str, Any]:
     )
     try:
         text = json.dumps(figures, indent=1, allow_nan=False)
-        folders.replace(folder / "summary.json", text + "\n")
+        replace(folder / "summary.json", text + "\n")
         report.write(folder, study, lines, figures)
     except OSError as error:
         raise folders.cannot_write(folder, error) from error

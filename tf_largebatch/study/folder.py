@@ -5,14 +5,13 @@ elsewhere, ``trials.jsonl`` and ``summary.json`` are written from the ledger.
 """
 
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
-from tf_largebatch import configs
+from tf_largebatch import configs, folders
 from tf_largebatch.errors import UserError
 from tf_largebatch.study import ledger as ledgers
 from tf_largebatch.study import storage
@@ -62,7 +61,7 @@ def write_protocol(folder: pathlib.Path, ledger: Ledger) -> None:
     path = folder / PROTOCOL
     try:
         if not path.exists():
-            replace(path, yaml.safe_dump(ledger.study, sort_keys=False))
+            folders.replace(path, yaml.safe_dump(ledger.study, sort_keys=False))
     except OSError as error:
         raise cannot_write(folder, error) from error
 
@@ -124,8 +123,11 @@ def check_database(folder: pathlib.Path, url: storage.URL | None) -> None:
 
 def is_unused(folder: pathlib.Path) -> bool:
     """Whether a folder holds at most what a start that failed left there."""
-    left = {DATABASE, f"{DATABASE}-journal", f"{PROTOCOL}.new"}
-    return {path.name for path in folder.iterdir()} <= left
+    left = {DATABASE, f"{DATABASE}-journal"}
+    return all(
+        path.name in left or path.suffix == folders.NEW
+        for path in folder.iterdir()
+    )
 
 
 def write_lines(folder: pathlib.Path, ledger: Ledger) -> None:
@@ -136,16 +138,9 @@ def write_lines(folder: pathlib.Path, ledger: Ledger) -> None:
     """
     lines = [json.dumps(line, allow_nan=False) for line in ledger.lines]
     try:
-        replace(folder / LINES, "".join(f"{line}\n" for line in lines))
+        folders.replace(folder / LINES, "".join(f"{line}\n" for line in lines))
     except OSError as error:
         raise cannot_write(folder, error) from error
-
-
-def replace(path: pathlib.Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
 
 
 def cannot_write(folder: pathlib.Path, error: OSError) -> UserError:

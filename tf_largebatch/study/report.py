@@ -5,7 +5,6 @@ script and nothing is loaded. The same study gives the same bytes.
 """
 
 import base64
-import os
 import pathlib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from tf_largebatch import configs
+from tf_largebatch import configs, folders
 from tf_largebatch.errors import UserError
 from tf_largebatch.study import (
     glossary,
@@ -51,19 +50,8 @@ def write(
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     for kind in pictures.values():
         for picture in kind:
-            replace(folder / "plots" / picture.file, picture.png)
-    replace(folder / "report.html", page.encode())
-
-
-def replace(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    aside = path.with_name(path.name + ".new")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
+            folders.replace(folder / "plots" / picture.file, picture.png)
+    folders.replace(folder / "report.html", page.encode())
 
 
 def render(

@@ -107,7 +107,7 @@ class Open(oneof.OneOfConfig):
         """Adds the field of another package, unless it is there."""
         if name not in vars(self):
             made = config_of(self.other(name), self.section, name)
-            setattr(self, name, made())
+            setattr(self, name, picklable(made, type(self), name)())
 
 
 def config_of(
@@ -139,6 +139,26 @@ def config_of(
     return dataclasses.make_dataclass(
         kind.__name__ + "Config", fields, bases=(section,)
     )
+
+
+def picklable(made: Any, among: type[Open], name: str) -> Any:
+    """Has a class that no module has be found again by a field's name.
+
+    Args:
+        made: the class.
+        among: the choice that has the field.
+        name: of the field.
+    """
+    made.__reduce__ = lambda self: (restored, (among, name, self.as_dict()))
+    return made
+
+
+def restored(among: type[Open], name: str, values: dict[str, Any]) -> Any:
+    """Returns what was pickled: the config in a field of a choice."""
+    own: Any = {x.name: x.default_factory for x in dataclasses.fields(among)}
+    if name in own:
+        return own[name](**values)
+    return config_of(among.other(name), among.section, name)(**values)
 
 
 def field_of(parameter: inspect.Parameter) -> tuple[Any, Any]:
@@ -177,7 +197,8 @@ def choice(among: Mapping[str, type]) -> Callable[[type], type]:
     def with_fields(config: Any) -> type:
         for name, kind in among.items():
             config.__annotations__[name] = config.section
-            setattr(config, name, one(config_of(kind, config.section)))
+            made = config_of(kind, config.section)
+            setattr(config, name, one(picklable(made, config, name)))
         return dataclasses.dataclass(config)
 
     return with_fields
