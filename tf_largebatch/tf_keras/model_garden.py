@@ -162,8 +162,15 @@ def restored(among: type[Open], name: str, values: dict[str, Any]) -> Any:
 
 
 def field_of(parameter: inspect.Parameter) -> tuple[Any, Any]:
-    """Returns the type of an argument's values, and its default."""
+    """Returns the type of an argument's values, and its default.
+
+    >>> keyword = inspect.Parameter.KEYWORD_ONLY
+    >>> field_of(inspect.Parameter("norm", keyword, default=len))
+    (typing.Any, <built-in function len>)
+    """
     default = parameter.default
+    if default is parameter.empty:
+        default = None
     if isinstance(default, bool):
         return bool, default
     if isinstance(default, (int, float)):
@@ -173,7 +180,7 @@ def field_of(parameter: inspect.Parameter) -> tuple[Any, Any]:
     if isinstance(default, (list, tuple)):
         copy = dataclasses.field(default_factory=lambda: list(default))
         return Selector, copy
-    return or_none(parameter.annotation), None
+    return or_none(parameter.annotation), default
 
 
 def or_none(annotation: Any) -> Any:
