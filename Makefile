@@ -33,9 +33,9 @@ PIP = $(BIN)/python -m pip install --quiet --no-input \
 
 BIN := .venv/bin
 FIND_PYTHON = PYTHON="$(PYTHON)" GOAL="$(MAKECMDGOALS)" sh tools/find_python
-# TensorFlow's warnings, but not its notes on how it was built.
 # The files with the longest tests have few of them: they are not to come last.
 BOTH := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+# TensorFlow's warnings, but not its notes on how it was built.
 TEST := TF_CPP_MIN_LOG_LEVEL=1 KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
 
 .DELETE_ON_ERROR:
