@@ -17,6 +17,7 @@ from typing import Any
 
 from official.core import config_definitions as cfg
 
+from tf_largebatch import folders
 from tf_largebatch.errors import UserError
 from tf_largebatch.garden import recipes
 from tf_largebatch.tpu import compiler, programs
@@ -132,9 +133,7 @@ class Cache:
         found = compiler.compile(text, topology)
         if isinstance(found, Figures):
             self.folder.mkdir(parents=True, exist_ok=True)
-            aside = path.with_suffix(f".{os.getpid()}")
-            aside.write_text(json.dumps(dataclasses.asdict(found)))
-            aside.replace(path)
+            folders.replace(path, json.dumps(dataclasses.asdict(found)))
         return found
 
 
