@@ -14,7 +14,7 @@ from tf_largebatch import configs
 from tf_largebatch.cli.main import main
 from tf_largebatch.errors import UserError
 from tf_largebatch.garden import recipes, run_folder, settings
-from tf_largebatch.study import checking, ledger, own_model, protocol, runner
+from tf_largebatch.study import checking, folder, ledger, own_model, protocol
 
 PACKAGE = pathlib.Path(tf_largebatch.__file__).parent
 STUDY = pathlib.Path(__file__).parent / "study"
@@ -149,7 +149,7 @@ def test_no_name_leads_out_of_its_folder(name, tmp_path):
         if row["tuned_as"] == "lars_power_1":
             row["tuned_as"] = name
     run = protocol.Run(name, "seed", 0, 1, {})
-    for place in (runner.place, runner.clear):
+    for place in (folder.place, folder.clear):
         assert_refused(place, tmp_path / "study", run)
     plain = ledger.as_json_has_it(study)
     assert_refused(checking.check, plain, "study.yaml")

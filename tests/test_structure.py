@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import graphlib
 import importlib
 import inspect
 import pathlib
@@ -122,6 +123,31 @@ def test_imports_point_one_way(path):
             ["__version__"],
         ):
             assert may_import(part, name[1]), name
+
+
+def names_in(path):
+    """Returns the package's modules that one names, late imports included."""
+    known = {module_name(each): each for each in MODULES}
+    found = set()
+    for node in ast.walk(tree(path)):
+        for name in imported(node):
+            # Of `from tf_largebatch.errors import hint`, the part before hint.
+            inner = name if name in known else name.rpartition(".")[0]
+            found |= {known[inner]} if inner in known else set()
+    return found
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_module_is_imported_by_what_it_imports():
+    """Not by way of others either, and not inside a function."""
+    sorter = graphlib.TopologicalSorter()
+    for path in MODULES:
+        sorter.add(path, *names_in(path) - {path})
+    sorter.prepare()  # Raises CycleError, which names the circle.
 
 
 def test_every_part_has_its_place():

@@ -13,7 +13,13 @@ import yaml
 from tf_largebatch.errors import DivergenceError, RunError, UserError
 from tf_largebatch.garden import recipes as garden
 from tf_largebatch.garden import run_folder, trainer
-from tf_largebatch.study import folder, protocol, recipes, runner
+from tf_largebatch.study import (
+    folder,
+    protocol,
+    recipe_training,
+    recipes,
+    runner,
+)
 from tf_largebatch.study import ledger as ledgers
 
 EXAMPLES = runpy.run_path(
@@ -89,7 +95,7 @@ def test_a_row_has_all_that_its_runs_need(study, small, number):
 
 def test_a_run_has_its_point_and_its_seed(study, row, run):
     own = protocol.Run(row["name"], "seed", 0, 7, run.hyperparameters)
-    config = recipes.Trainer(study).config(row, own)
+    config = recipe_training.Trainer(study).config(row, own)
     rate = config.trainer.optimizer_config.learning_rate
     peak = rate.largebatch_bert_polynomial.peak
     assert peak == run.hyperparameters["learning_rate"] != 1e-2
@@ -103,7 +109,7 @@ def test_a_run_takes_all_its_steps(run):
     study = recipes.create([name], trials=1, seeds=1)
     (row,) = study["table"]["rows"]
     (own,) = protocol.tuning_runs(study, row)
-    config = recipes.Trainer(study).config(row, own)
+    config = recipe_training.Trainer(study).config(row, own)
     assert config.trainer.target_accuracy == 0
     assert study["workload"]["target"] == 0.759
     numbers = own.hyperparameters
@@ -214,7 +220,7 @@ def test_a_study_that_cannot_be(names, changes, words):
 @pytest.fixture(scope="module")
 def line(study, row, run):
     """What a run measures that leaves nothing behind."""
-    return recipes.Trainer(study).run(row, run)
+    return recipe_training.Trainer(study).run(row, run)
 
 
 def test_a_line_is_json_and_says_what_was_run(line, run, study):
@@ -233,15 +239,15 @@ def test_a_line_is_json_and_says_what_was_run(line, run, study):
 def test_a_run_that_was_stopped_goes_on_to_the_same_line(
     study, row, run, line, tmp_path, monkeypatch
 ):
-    one = recipes.Trainer(study, tmp_path)
+    one = recipe_training.Trainer(study, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(trainer.Trainer, "eval_end", stop)
         with pytest.raises(KeyboardInterrupt):
             one.run(row, run)
-    left = {path.name for path in runner.place(tmp_path, run).iterdir()}
+    left = {path.name for path in folder.place(tmp_path, run).iterdir()}
     assert "ckpt-2.index" in left and "log.txt" in left
     assert without_time(one.run(row, run)) == without_time(line)
-    log = (runner.place(tmp_path, run) / "log.txt").read_text()
+    log = (folder.place(tmp_path, run) / "log.txt").read_text()
     assert "restored model from" in log
 
 
@@ -252,7 +258,7 @@ def stop(*arguments):
 @pytest.mark.slow
 def test_another_seed_begins_elsewhere(study, row, run, line):
     other = protocol.Run(row["name"], "seed", 0, 1, run.hyperparameters)
-    found = recipes.Trainer(study).run(row, other)
+    found = recipe_training.Trainer(study).run(row, other)
     assert found["curve"][0]["loss"] != line["curve"][0]["loss"]
     assert found["test"] != line["test"]
 
@@ -261,7 +267,7 @@ def test_another_seed_begins_elsewhere(study, row, run, line):
 def test_a_run_that_diverges_counts_as_guessing(study, row, run):
     numbers = {**run.hyperparameters, "learning_rate": 1e30}
     own = protocol.Run(row["name"], "tune", 9, 0, numbers)
-    found = recipes.Trainer(study).run(row, own)
+    found = recipe_training.Trainer(study).run(row, own)
     assert found["diverged"] and found["steps"] <= STEPS
     assert found["test"] == math.log(EXAMPLES["VOCABULARY"])
 
@@ -279,8 +285,10 @@ def fails(error):
 def test_what_diverges_is_the_worst_and_is_recorded(
     study, row, run, monkeypatch, capsys
 ):
-    monkeypatch.setattr(recipes.train, "run", fails(DivergenceError("NaN")))
-    found = recipes.Trainer(study).run(row, run)
+    monkeypatch.setattr(
+        recipe_training.train, "run", fails(DivergenceError("NaN"))
+    )
+    found = recipe_training.Trainer(study).run(row, run)
     worst = math.log(EXAMPLES["VOCABULARY"])
     assert found["diverged"]
     assert found["validation"] == found["test"] == found["train"] == worst
@@ -294,9 +302,9 @@ def test_what_diverges_is_the_worst_and_is_recorded(
 def test_what_fails_otherwise_stops_the_worker(
     error, study, row, run, monkeypatch
 ):
-    monkeypatch.setattr(recipes.train, "run", fails(error))
+    monkeypatch.setattr(recipe_training.train, "run", fails(error))
     with pytest.raises(type(error)):
-        recipes.Trainer(study).run(row, run)
+        recipe_training.Trainer(study).run(row, run)
 
 
 @pytest.mark.parametrize(
@@ -336,13 +344,13 @@ def test_summaries_are_as_they_were_written_last(tmp_path):
         with tf.summary.create_file_writer(str(tmp_path)).as_default():
             for step, value in values.items():
                 tf.summary.scalar("loss", value, step)
-    found = recipes.summaries(tmp_path)
+    found = recipe_training.summaries(tmp_path)
     assert found == {1: {"loss": 4.0}, 2: {"loss": 2.0}, 3: {"loss": 1.0}}
-    assert recipes.latest(found, "loss", 2) == 2.0
-    assert recipes.latest(found, "accuracy", 2) is None
+    assert recipe_training.latest(found, "loss", 2) == 2.0
+    assert recipe_training.latest(found, "accuracy", 2) is None
     newest = max(tmp_path.iterdir())
     newest.write_bytes(newest.read_bytes()[:-5])  # Killed while it wrote.
-    found = recipes.summaries(tmp_path)
+    found = recipe_training.summaries(tmp_path)
     assert found == {1: {"loss": 4.0}, 2: {"loss": 2.0}}
 
 
@@ -350,9 +358,9 @@ def leaves_a_checkpoint(place, error=None):
     """Returns what stands in for a study's training."""
 
     def train(row, run, is_hopeless):
-        folder = runner.place(place, run)
-        folder.mkdir(parents=True)
-        (folder / "ckpt-4.index").touch()
+        own = folder.place(place, run)
+        own.mkdir(parents=True)
+        (own / "ckpt-4.index").touch()
         if error:
             raise error
         numbers = dict.fromkeys(("validation", "test", "train"), 4.0)
@@ -388,12 +396,14 @@ def test_checkpoints_stay_until_the_line_is_written(
 
 
 def test_a_study_of_recipes_is_trained_as_such(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes.Trainer, "run", "its run")
+    monkeypatch.setattr(recipe_training.Trainer, "run", "its run")
     assert runner.training(study, tmp_path) == "its run"
 
 
 def test_a_study_of_recipes_needs_the_garden(study, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tf_largebatch.study.recipes", None)
+    monkeypatch.setitem(
+        sys.modules, "tf_largebatch.study.recipe_training", None
+    )
     words = r"pip install 'tf-largebatch\[garden,study\]'"
     with pytest.raises(UserError, match=words):
         runner.training(study)
@@ -402,7 +412,7 @@ def test_a_study_of_recipes_needs_the_garden(study, monkeypatch):
 def test_a_folder_that_cannot_be_written_to(study, row, run, tmp_path):
     (tmp_path / "runs").write_text("all my work")
     with pytest.raises(UserError, match="cannot write to"):
-        recipes.Trainer(study, tmp_path).run(row, run)
+        recipe_training.Trainer(study, tmp_path).run(row, run)
 
 
 def test_the_settings_that_differ_make_the_others():

@@ -396,7 +396,7 @@ def of_recipes() -> dict[str, Any]:
     for flag in (TRIALS, SEEDS):
         if flag.value is None:
             raise UserError(f"recipes need --{flag.name}; give a number")
-    return runner.recipes().create(
+    return runner.of_recipes().create(
         RECIPE.value,
         space(),
         trials=TRIALS.value,

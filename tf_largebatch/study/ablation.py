@@ -284,7 +284,7 @@ class OfRecipes(Ablation):
 
     def study(self, seeds: int, seed: int, target: float | None) -> Study:
         """Returns the protocol."""
-        recipes = runner.recipes()
+        recipes = runner.of_recipes()
         rows = []
         for name, setting, made in self.settings():
             setup = self.setup.replaced(name, nested(setting))
@@ -384,7 +384,7 @@ def between_recipes(
             no hyperparameter.
     """
     check_names(first, last)
-    resolve = runner.recipes().resolve
+    resolve = runner.of_recipes().resolve
     one, other = (
         resolve(name, config_files, params_override) for name in (first, last)
     )
@@ -393,7 +393,7 @@ def between_recipes(
 
 def between_setups(one: "Setup", other: "Setup") -> Ablation:
     """Returns what is between two recipes with all their settings."""
-    runner.recipes().check_alike([one, other])
+    runner.of_recipes().check_alike([one, other])
     a, b = flat(one.settings), flat(other.settings)
     check_others(one.name, other.name, a, b)
     order = [*flat(other.written)]
@@ -507,7 +507,7 @@ def between_rows(folder: pathlib.Path, first: str, last: str) -> Ablation:
         if name not in rows:
             raise UserError(f"{folder} has no row {name!r}; {hint(name, rows)}")
     if "experiment" in study["workload"]:
-        setup_of = runner.recipes().setup_of
+        setup_of = runner.of_recipes().setup_of
         one, other = (
             setup_of(study, rows[name], best[name]) for name in (first, last)
         )

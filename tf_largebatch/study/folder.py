@@ -2,10 +2,13 @@
 
 ``study.yaml`` is the protocol, ``study.db`` the ledger unless that is
 elsewhere, ``trials.jsonl`` and ``summary.json`` are written from the ledger.
+``runs`` has the checkpoints of recipes until their runs are finished.
 """
 
+import contextlib
 import json
 import pathlib
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +17,9 @@ import yaml
 from tf_largebatch import configs, folders
 from tf_largebatch.errors import UserError
 from tf_largebatch.study import ledger as ledgers
-from tf_largebatch.study import storage
+from tf_largebatch.study import protocol, storage
 from tf_largebatch.study.ledger import Ledger
+from tf_largebatch.study.protocol import Run
 
 RUN_AGAIN = "choose another folder with --out"
 PROTOCOL, DATABASE, LINES = "study.yaml", "study.db", "trials.jsonl"
@@ -141,6 +145,31 @@ def write_lines(folder: pathlib.Path, ledger: Ledger) -> None:
         folders.replace(folder / LINES, "".join(f"{line}\n" for line in lines))
     except OSError as error:
         raise cannot_write(folder, error) from error
+
+
+def place(folder: pathlib.Path, run: Run) -> pathlib.Path:
+    """Returns where a run of a study may keep its checkpoints.
+
+    Args:
+        folder: of the study.
+        run: of the study.
+
+    Raises:
+        UserError: the row's name leads out of the folder.
+    """
+    if not protocol.is_path(run.row):
+        raise UserError(f"a row is called {run.row!r}; give it another name")
+    return folder / "runs" / run.row / f"{run.kind}-{run.index}"
+
+
+def clear(folder: pathlib.Path, run: Run) -> None:
+    """Removes a run's checkpoints, and the folders that then are empty."""
+    found = place(folder, run)
+    shutil.rmtree(found, ignore_errors=True)
+    for parent in found.relative_to(folder).parents[:-1]:
+        # Other runs of the row may have theirs there.
+        with contextlib.suppress(OSError):
+            (folder / parent).rmdir()
 
 
 def cannot_write(folder: pathlib.Path, error: OSError) -> UserError:

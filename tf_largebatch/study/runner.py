@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import os
 import pathlib
-import shutil
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 
 from tf_largebatch import stopping
 from tf_largebatch.errors import UserError
-from tf_largebatch.study import protocol
+from tf_largebatch.study import folder as folders
 from tf_largebatch.study.ledger import Claim, Ledger, Line
 from tf_largebatch.study.protocol import Run
 
@@ -51,7 +50,7 @@ def training(
         UserError: a package that it needs is not installed.
     """
     if "experiment" in study["workload"]:
-        return recipes().Trainer(study, folder).run
+        return of_recipes("recipe_training").Trainer(study, folder).run
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from tf_largebatch.study.training import Trainer
@@ -59,44 +58,19 @@ def training(
     return Trainer(study).run
 
 
-def recipes() -> ModuleType:
-    """Returns the module for studies of recipes, which needs an extra.
+def of_recipes(module: str = "recipes") -> ModuleType:
+    """Returns a module for studies of recipes, which needs an extra.
 
     Raises:
         UserError: a package is not installed.
     """
     try:
-        return importlib.import_module("tf_largebatch.study.recipes")
+        return importlib.import_module(f"tf_largebatch.study.{module}")
     except ModuleNotFoundError as error:
         raise UserError(
             "recipes need a package that is not installed "
             f"({error.name}); pip install 'tf-largebatch[garden,study]'"
         ) from error
-
-
-def place(folder: pathlib.Path, run: Run) -> pathlib.Path:
-    """Returns where a run of a study may keep its checkpoints.
-
-    Args:
-        folder: of the study.
-        run: of the study.
-
-    Raises:
-        UserError: the row's name leads out of the folder.
-    """
-    if not protocol.is_path(run.row):
-        raise UserError(f"a row is called {run.row!r}; give it another name")
-    return folder / "runs" / run.row / f"{run.kind}-{run.index}"
-
-
-def clear(folder: pathlib.Path, run: Run) -> None:
-    """Removes a run's checkpoints, and the folders that then are empty."""
-    found = place(folder, run)
-    shutil.rmtree(found, ignore_errors=True)
-    for parent in found.relative_to(folder).parents[:-1]:
-        # Other runs of the row may have theirs there.
-        with contextlib.suppress(OSError):
-            (folder / parent).rmdir()
 
 
 def execute(
@@ -135,7 +109,7 @@ def execute(
                     line = measure(ledger, claim, train)
                     written = ledger.finish(claim, line)
                 if written and ledger.folder and not ledger.study.get(KEEP):
-                    clear(ledger.folder, claim.run)
+                    folders.clear(ledger.folder, claim.run)
                 yield line if written else None
             elif not ledger.rescue():
                 time.sleep(wait)
