@@ -228,6 +228,15 @@ def test_the_window_leaves_out_a_row_far_off(table4):
     assert high == 0.98
 
 
+def test_one_bad_run_does_not_put_its_row_outside(table4):
+    study = table4.only("nesterov", "lars").with_tests(
+        {"nesterov": [0.970, 0.975, 0.980], "lars": [0.8, 0.955, 0.965]}
+    )
+    low, high = results.window(study.rows, study.metric)
+    assert 0.94 < low < 0.955
+    assert high == 0.98
+
+
 def test_the_window_holds_the_target(table4):
     rows, _ = three_rows(table4, [0.955, 0.96, 0.97])
     low, high = results.window(rows, Metric("accuracy", 1, 0.99))

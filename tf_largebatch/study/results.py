@@ -290,27 +290,27 @@ def by_merit(rows: Iterable[Row], metric: Metric) -> list[Row]:
 def window(rows: Iterable[Row], metric: Metric) -> tuple[float, float]:
     """Returns the range in which the better rows can be told apart.
 
-    That is the range of all runs, unless some lie so far off that they press
-    the others into a corner: then it holds the target, the best run and the
-    quartile ranges of the better half of the rows.
+    It holds the target, the best run and the quartile ranges of the better
+    half of the rows, and of the other runs those that lie near enough: what
+    is far off would press the others into a corner.
     """
     ranked = by_merit(rows, metric)
     better = ranked[: (len(ranked) + 1) // 2]
-    ends = [row.test(key) for row in ranked for key in ("min", "max")]
-    middle = [row.test(key) for row in better for key in ("q1", "q3")]
-    every = [
-        metric.sign * value for value in (metric.target, *ends) if known(value)
-    ]
-    good = [
-        metric.sign * value
-        for value in (metric.target, *middle)
-        if known(value)
-    ]
-    low, high = min(good), max(every)
-    span = max(high - low, 0.01 * abs(high), 1e-9)
-    low = min(every) if high - min(every) < 3 * span else low - 0.6 * span
+    middle = signed(better, metric, ("q1", "q3"))
+    every = signed(ranked, metric, ("min", "q1", "median", "q3", "max"))
+    high = max(every)
+    span = max(high - min(middle), 0.01 * abs(high), 1e-9)
+    low = min(value for value in every if high - value < 3 * span)
     edges = sorted((metric.sign * (low - 0.05 * span), metric.sign * high))
     return edges[0], edges[1]
+
+
+def signed(
+    rows: Iterable[Row], metric: Metric, keys: Sequence[str]
+) -> list[float]:
+    """Returns the target and the rows' figures, such that more is better."""
+    figures = [row.test(key) for row in rows for key in keys]
+    return [metric.sign * x for x in (metric.target, *figures) if known(x)]
 
 
 def place(dimension: Mapping[str, Any], value: float) -> float:
