@@ -78,3 +78,31 @@ def test_the_sizes_are_those_of_the_models():
     assert (len(resnet), sizes.count(resnet)) == (161, 25_557_032)
     assert (len(bert), sizes.count(bert)) == (206, 110_106_428)
     assert sizes.count(sizes.small()) == 8576
+
+
+def interrupted_at(algorithm):
+    """Returns what stands in for a contest, with a row for each."""
+
+    def run(contest):
+        if contest.algorithm == algorithm:
+            raise KeyboardInterrupt
+        return [{"algorithm": contest.algorithm}]
+
+    return run
+
+
+def test_ctrl_c_keeps_what_was_measured(monkeypatch):
+    run = interrupted_at("LARS")
+    monkeypatch.setattr(optimizers.Contest, "run", run)
+    found = optimizers.measure(1, ["small"])
+    assert [row["algorithm"] for row in found["rows"]] == ["momentum", "Adam"]
+    assert found["stopped"] == ["small, LARS", "small, LAMB"]
+    with pytest.raises(KeyboardInterrupt):
+        optimizers.measure(1, ["small"], ["LARS", "LAMB"])
+
+
+def test_the_table_says_what_was_not_measured(figures):
+    stopped = {**figures, "stopped": ["small, LARS"]}
+    last = optimizers.table(stopped).splitlines()[-1]
+    assert last == "Stopped before: small, LARS"
+    assert "Stopped" not in optimizers.table(figures)

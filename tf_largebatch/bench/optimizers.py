@@ -7,6 +7,7 @@ bandwidth of a copy by all cores in the same minutes.
 import contextlib
 import dataclasses
 import importlib.metadata
+import itertools
 import json
 import math
 import pathlib
@@ -269,17 +270,27 @@ def measure(
         algorithms: which.
         addons_python: an interpreter with tensorflow-addons.
 
+    Returns:
+        The figures; if it was interrupted, those of the algorithms that were
+        done, and what was not under ``stopped``.
+
     Raises:
         RunError: an optimizer has failed.
+        KeyboardInterrupt: it was interrupted before there was any figure.
     """
     copies = Copies()
-    found = [
-        Contest(size, algorithm, repeats, copies, addons_python).run()
-        for size in sizes_of
-        for algorithm in algorithms
-    ]
-    rows = [row for rows in found for row in rows]
+    rows: list[dict[str, Any]] = []
+    waiting = list(itertools.product(sizes_of, algorithms))
+    try:
+        while waiting:
+            contest = Contest(*waiting[0], repeats, copies, addons_python)
+            rows += contest.run()
+            del waiting[0]
+    except KeyboardInterrupt:
+        if not rows:
+            raise
     return {
+        "stopped": [", ".join(each) for each in waiting],
         "repeats": 2 * half(repeats),
         "device": summary.device(),
         "versions": summary.versions(["keras", "tf_keras"]) | more_versions(),
@@ -438,6 +449,8 @@ def table(figures: Mapping[str, Any]) -> str:
             group = row["size"], row["algorithm"]
             lines += ["", heading(row), header(width)]
         lines.append(line(row, width))
+    if figures["stopped"]:
+        lines += ["", "Stopped before: " + "; ".join(figures["stopped"])]
     return "\n".join(lines)
 
 

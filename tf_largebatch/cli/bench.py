@@ -19,7 +19,7 @@ trial by fit, what a second fit of the same model takes is shown as well: that
 is what is left once it is built and traced.
 
 The machine should have nothing else to do. CPU seconds are least disturbed if
-it has.
+it has. Ctrl-C ends optimizers with the figures of the algorithms that are done.
 
 example:
   tf-largebatch bench optimizers --json=optimizers.json --plot=optimizers.png
@@ -31,7 +31,7 @@ import pathlib
 
 from absl import flags
 
-from tf_largebatch import configs
+from tf_largebatch import configs, stopping
 from tf_largebatch.cli import compare
 from tf_largebatch.errors import UserError
 
@@ -151,7 +151,7 @@ def main() -> int:
 
         chart.draw(benchmark.bars(figures), benchmark.axis(figures), PLOT.value)
     print(benchmark.table(figures))
-    return 0
+    return stopping.INTERRUPTED if figures.get("stopped") else 0
 
 
 def check_flags(what: str) -> None:
