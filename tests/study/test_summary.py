@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from tf_largebatch.study import protocol, statistics, summary
+from tf_largebatch.study import certainty, protocol, summary
 
 
 def line(row, kind, index, test, **more):
@@ -199,7 +199,7 @@ def test_chances_are_of_fewer_seeds_than_the_studys(study, count, keys):
     (found,) = made_of({**study, "seeds": count}, lines)["differences"]
     assert list(found["flip_chance"]) == keys
     for key in keys:
-        assert found["flip_chance"][key] == statistics.flip_chance(
+        assert found["flip_chance"][key] == certainty.flip_chance(
             THREE, [0.91, 0.92, 0.93], int(key)
         )
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from tf_largebatch.study import results
-from tf_largebatch.study import statistics as figures
+from tf_largebatch.study import certainty, results
 from tf_largebatch.study.results import Metric, Row
 
 OPTIMIZERS = {
@@ -50,14 +49,14 @@ JUMP = (
     "decayed by then."
 )
 MLPERF = (
-    f"the mean steps to target of a row's first {figures.MLPERF_RUNS} runs "
+    f"the mean steps to target of a row's first {certainty.MLPERF_RUNS} runs "
     "without the fastest and the slowest; one that never got there is the "
     "slowest."
 )
 INTERVAL = (
     "by the bootstrap: as many runs are drawn anew from the row's own, with "
-    f"replacement, {figures.RESAMPLES:,} times, and 95 of 100 medians of such "
-    "draws lie in it. Of few runs it is rough."
+    f"replacement, {certainty.RESAMPLES:,} times, and 95 of 100 medians of "
+    "such draws lie in it. Of few runs it is rough."
 )
 TURNED_ROUND = (
     "how likely so many runs a row, drawn from those at hand, would put the "

@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from tf_largebatch.study import results, settings, statistics
+from tf_largebatch.study import certainty, results, settings
 from tf_largebatch.study.results import Metric, Row
 
 # Eight colours that differ for colour-blind readers too, each with a contrast
@@ -300,7 +300,7 @@ def quartiles(row: Row, key: str) -> tuple[np.ndarray, ...]:
     ).reshape(len(row.repeats), len(steps))
     if not values.size:
         return (np.array([]),) * 4
-    figures = statistics.quantiles(values, (0.25, 0.5, 0.75))
+    figures = certainty.quantiles(values, (0.25, 0.5, 0.75))
     low, middle, high = np.where(np.isfinite(figures), figures, np.nan)
     return np.array(steps), middle, low, high
 

@@ -12,7 +12,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tf_largebatch.study import protocol, statistics
+from tf_largebatch.study import certainty, protocol
 from tf_largebatch.study.results import Metric
 
 # Whatever is learnt; a workload names others.
@@ -106,7 +106,7 @@ def summarize_row(
         "hits": sum(protocol.hits(study["workload"], test) for test in tests),
         "diverged": sum(line["diverged"] for line in repeats),
         "steps_to_target": {"reached": len(reached), **five_numbers(reached)},
-        "median_interval": as_list(statistics.median_interval(tests)),
+        "median_interval": as_list(certainty.median_interval(tests)),
         "mlperf_steps": mlperf_steps(repeats),
     }
 
@@ -120,11 +120,11 @@ def whole_points(study: Mapping[str, Any], tuning: Sequence[Line]) -> int:
 
 def mlperf_steps(repeats: Sequence[Line]) -> float | None:
     """Returns MLPerf's figure of the first five seeds, if they are done."""
-    return statistics.mlperf_mean(
+    return certainty.mlperf_mean(
         [
             line["steps_to_target"]
             for line in repeats
-            if line["index"] < statistics.MLPERF_RUNS
+            if line["index"] < certainty.MLPERF_RUNS
         ]
     )
 
@@ -163,7 +163,7 @@ def differences(
             "best": best["name"],
             "difference": less(best, row),
             "interval": as_list(
-                statistics.difference_interval(ours, tests[row["name"]])
+                certainty.difference_interval(ours, tests[row["name"]])
             ),
             "flip_chance": flip_chances(
                 study["seeds"], metric, ours, tests[row["name"]]
@@ -195,7 +195,7 @@ def flip_chances(
         [metric.sign * value for value in values] for values in (ours, theirs)
     )
     return {
-        str(count): statistics.flip_chance(better, worse, count)
+        str(count): certainty.flip_chance(better, worse, count)
         for count in FEWER_SEEDS
         if count < seeds
     }
@@ -214,14 +214,14 @@ def five_numbers(values: Sequence[float]) -> dict[str, float | None]:
     """
     if not values:
         return dict.fromkeys(FIVE_NUMBERS)
-    figures = statistics.quantiles(values, list(FIVE_NUMBERS.values()))
+    figures = certainty.quantiles(values, list(FIVE_NUMBERS.values()))
     return {
         name: float(figure) if math.isfinite(figure) else None
         for name, figure in zip(FIVE_NUMBERS, figures)
     }
 
 
-def as_list(interval: statistics.Interval | None) -> list[float] | None:
+def as_list(interval: certainty.Interval | None) -> list[float] | None:
     """Returns an interval as JSON has it."""
     return None if interval is None else list(interval)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tf_largebatch.study import statistics
+from tf_largebatch.study import certainty
 
 FIVE = [0.91, 0.95, 0.96, 0.97, 0.99]
 
@@ -24,7 +24,7 @@ def interval_of(medians):
 
 def test_a_medians_interval_is_that_of_all_draws():
     """With five runs there are 3,125 of them, so the ends are exact."""
-    found = statistics.median_interval(FIVE)
+    found = certainty.median_interval(FIVE)
     assert found == pytest.approx(interval_of(draws(FIVE, 5)))
     assert found == (0.91, 0.99)
 
@@ -32,63 +32,63 @@ def test_a_medians_interval_is_that_of_all_draws():
 def test_a_differences_interval_is_that_of_all_draws():
     one, other = [1.0, 2.0, 4.0, 8.0], [0.0, 0.1, 0.3]
     gaps = draws(one, 4)[:, np.newaxis] - draws(other, 3)
-    found = statistics.difference_interval(one, other)
+    found = certainty.difference_interval(one, other)
     assert found == pytest.approx(interval_of(gaps.ravel()), abs=0.11)
-    low, high = statistics.difference_interval(other, one)
+    low, high = certainty.difference_interval(other, one)
     assert (-high, -low) == pytest.approx(found, abs=0.11)
 
 
 def test_an_interval_is_the_same_every_time():
-    assert statistics.median_interval(FIVE) == statistics.median_interval(FIVE)
+    assert certainty.median_interval(FIVE) == certainty.median_interval(FIVE)
 
 
 def test_an_interval_does_not_depend_on_the_order():
     one, other = np.random.default_rng(0).normal(size=(2, 9))
-    expected = statistics.difference_interval(one, other)
-    assert statistics.difference_interval(one[::-1], other) == expected
-    assert statistics.difference_interval(one, np.roll(other, 4)) == expected
+    expected = certainty.difference_interval(one, other)
+    assert certainty.difference_interval(one[::-1], other) == expected
+    assert certainty.difference_interval(one, np.roll(other, 4)) == expected
 
 
 @pytest.mark.parametrize("worst", [np.inf, -np.inf])
 def test_runs_without_a_number_are_the_worst_ones(worst):
     """One in 400 is in no end of the interval; one in three is in one."""
     many = list(np.random.default_rng(0).normal(size=399))
-    low, high = statistics.median_interval([*many, worst])
-    assert statistics.median_interval([*many, 9e9 * np.sign(worst)]) == (
+    low, high = certainty.median_interval([*many, worst])
+    assert certainty.median_interval([*many, 9e9 * np.sign(worst)]) == (
         low,
         high,
     )
-    assert statistics.median_interval([1.0, 2.0, worst]) is None
-    assert statistics.difference_interval([1.0, 2.0, worst], FIVE) is None
-    assert statistics.difference_interval(FIVE, [worst, worst]) is None
+    assert certainty.median_interval([1.0, 2.0, worst]) is None
+    assert certainty.difference_interval([1.0, 2.0, worst], FIVE) is None
+    assert certainty.difference_interval(FIVE, [worst, worst]) is None
 
 
 def test_no_warning_of_infinite_values(recwarn):
-    statistics.difference_interval([1.0, np.inf], [np.inf, np.inf])
-    statistics.flip_chance([1.0, -np.inf], [-np.inf], 3)
-    statistics.quantiles([-np.inf, np.inf], [0.5])
+    certainty.difference_interval([1.0, np.inf], [np.inf, np.inf])
+    certainty.flip_chance([1.0, -np.inf], [-np.inf], 3)
+    certainty.quantiles([-np.inf, np.inf], [0.5])
     assert not list(recwarn)
 
 
 def test_quantiles_with_infinite_ends():
     values = [np.inf, 1.0, 3.0, -np.inf, 2.0]
-    found = statistics.quantiles(values, [0, 0.25, 0.5, 0.75, 0.8, 1])
+    found = certainty.quantiles(values, [0, 0.25, 0.5, 0.75, 0.8, 1])
     assert found.tolist() == [-np.inf, 1, 2, 3, np.inf, np.inf]
     table = np.array([[1.0, np.inf], [3.0, np.nan]])
-    (middle,) = statistics.quantiles(table, [0.5])
+    (middle,) = certainty.quantiles(table, [0.5])
     assert middle[0] == 2 and np.isnan(middle[1])
 
 
 def test_more_runs_narrow_the_interval():
     values = list(np.random.default_rng(0).normal(size=400))
-    few = np.ptp(statistics.median_interval(values[:10]))
-    assert np.ptp(statistics.median_interval(values)) < few / 3
+    few = np.ptp(certainty.median_interval(values[:10]))
+    assert np.ptp(certainty.median_interval(values)) < few / 3
 
 
 @pytest.mark.parametrize("values", [[], [0.5]])
 def test_one_run_has_no_interval(values):
-    assert statistics.median_interval(values) is None
-    assert statistics.difference_interval(FIVE, values) is None
+    assert certainty.median_interval(values) is None
+    assert certainty.difference_interval(FIVE, values) is None
 
 
 @pytest.mark.parametrize("seeds", [1, 3, 5])
@@ -96,14 +96,14 @@ def test_the_chance_of_a_flip_is_that_of_all_draws(seeds):
     ours, theirs = [3.0, 5.0, 6.0], [1.0, 4.0, 5.0]
     gaps = draws(ours, seeds)[:, np.newaxis] - draws(theirs, seeds)
     expected = np.mean(gaps < 0) + np.mean(gaps == 0) / 2
-    found = statistics.flip_chance(ours, theirs, seeds)
+    found = certainty.flip_chance(ours, theirs, seeds)
     assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_flip_by_hand():
     """3 is above 5 never; 6 above both; a run of each: 1 in 4, and a tie."""
-    assert statistics.flip_chance([3, 6], [2, 5], 1) == 0.25
-    assert statistics.flip_chance([3, 6], [2, 3], 1) == 0.125
+    assert certainty.flip_chance([3, 6], [2, 5], 1) == 0.25
+    assert certainty.flip_chance([3, 6], [2, 3], 1) == 0.125
 
 
 def test_a_flip_of_one_seed_is_mann_and_whitneys_statistic():
@@ -111,45 +111,45 @@ def test_a_flip_of_one_seed_is_mann_and_whitneys_statistic():
     random = np.random.default_rng(0)
     ours, theirs = random.integers(0, 9, 11), random.integers(0, 7, 13)
     pairs = stats.mannwhitneyu(theirs, ours).statistic
-    found = statistics.flip_chance([*map(float, ours)], [*theirs], 1)
+    found = certainty.flip_chance([*map(float, ours)], [*theirs], 1)
     assert found == pytest.approx(pairs / (11 * 13), rel=1e-12)
 
 
 def test_two_runs_without_a_number_are_a_tie():
     lost = -math.inf
-    assert statistics.flip_chance([lost, 1], [lost, 0], 1) == 0.375
-    assert statistics.flip_chance([lost], [lost], 3) == 0.5
+    assert certainty.flip_chance([lost, 1], [lost, 0], 1) == 0.375
+    assert certainty.flip_chance([lost], [lost], 3) == 0.5
 
 
 def test_equal_rows_flip_half_the_time():
-    assert statistics.flip_chance(FIVE, FIVE, 3) == pytest.approx(0.5)
+    assert certainty.flip_chance(FIVE, FIVE, 3) == pytest.approx(0.5)
 
 
 def test_rows_apart_never_flip():
-    assert statistics.flip_chance([2, 3], [0, 1], 1) == 0
-    assert statistics.flip_chance([0, 1], [2, 3], 1) == 1
+    assert certainty.flip_chance([2, 3], [0, 1], 1) == 0
+    assert certainty.flip_chance([0, 1], [2, 3], 1) == 1
 
 
 def test_the_order_of_the_runs_does_not_matter():
     ours, theirs = [3.0, 5.0, 6.0], [1.0, 4.0, 5.5]
-    assert statistics.flip_chance(
+    assert certainty.flip_chance(
         ours[::-1], theirs[::-1], 3
-    ) == statistics.flip_chance(ours, theirs, 3)
+    ) == certainty.flip_chance(ours, theirs, 3)
 
 
 def test_no_runs_no_chance():
-    assert statistics.flip_chance([], FIVE, 1) is None
+    assert certainty.flip_chance([], FIVE, 1) is None
 
 
 @pytest.mark.parametrize("seeds", [0, 2, -1])
 def test_the_median_of_an_even_number_is_refused(seeds):
     with pytest.raises(ValueError, match=f"received {seeds}"):
-        statistics.flip_chance(FIVE, FIVE, seeds)
+        certainty.flip_chance(FIVE, FIVE, seeds)
 
 
 @pytest.mark.parametrize("count, draws_", [(1, 3), (4, 1), (5, 5), (7, 9)])
 def test_some_value_is_the_median(count, draws_):
-    chances = statistics.median_chances(count, draws_)
+    chances = certainty.median_chances(count, draws_)
     assert math.isclose(chances.sum(), 1)
     np.testing.assert_allclose(chances, chances[::-1], atol=1e-15)
 
@@ -167,4 +167,4 @@ def test_some_value_is_the_median(count, draws_):
     ],
 )
 def test_mlperf_leaves_out_the_fastest_and_the_slowest(steps, expected):
-    assert statistics.mlperf_mean(steps) == expected
+    assert certainty.mlperf_mean(steps) == expected
