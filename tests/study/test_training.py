@@ -109,7 +109,8 @@ def test_a_run_that_diverges_ends_early_and_counts(trainer, row, runs):
     assert line["steps"] < STEPS
     assert line["curve"][-1]["loss"] is None
     assert line["steps_to_target"] is None
-    assert 0 <= line["test"] <= 0.3
+    for name in ("validation", "test", "train"):
+        assert line[name] is None
     json.dumps(line, allow_nan=False)
 
 

@@ -190,9 +190,13 @@ class Trainer:
         }
 
     def evaluate(self, split: str) -> tuple[float, float]:
-        """Returns metric and loss of a split."""
-        metric, loss = self.measure(self.workload.measured[split])
-        return float(metric), float(loss)
+        """Returns metric and loss of a split.
+
+        Without a loss there is no metric: outputs that are no numbers are
+        all of one class, and would be right as often as that is.
+        """
+        metric, loss = map(float, self.measure(self.workload.measured[split]))
+        return math.nan if math.isnan(loss) else metric, loss
 
 
 class Program:
