@@ -130,7 +130,8 @@ SMALL = ("--trials=2", "--seeds=2", "--steps=20")
 def test_two_workers_compare_it(run, tmp_path):
     out = tmp_path / "study"
     flags = (*SMALL, "--workers=2", f"--out={out}")
-    finished = run("compare", "--table=lion", "--rows=keras_lion", *flags)
+    rows = "--rows=lion,adam,keras_lion"
+    finished = run("compare", "--table=lion", rows, *flags)
     assert finished.returncode == 0, finished.stderr
     summary = json.loads((out / "summary.json").read_text())
     assert [(row["name"], row["seeds"]) for row in summary["rows"]] == [

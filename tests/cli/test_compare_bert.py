@@ -55,7 +55,7 @@ def test_the_report_speaks_of_a_loss(compared):
     [
         (["--workload=digits_resnet"], "'bert' is not in"),
         (["--steps=7"], "--steps is 7; give at least 8"),
-        (["--rows=heavy_ball"], "choose from none"),
+        (["--rows=heavy_ball"], "which bert does not have; choose from adam"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, words, capsys, tmp_path):

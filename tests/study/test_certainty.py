@@ -18,8 +18,9 @@ def draws(values, count):
     return np.array([np.median(draw) for draw in product])
 
 
-def interval_of(medians):
-    return np.quantile(medians, [0.025, 0.975], method="inverted_cdf")
+def interval_of(medians, outside=0.05):
+    ends = [outside / 2, 1 - outside / 2]
+    return np.quantile(medians, ends, method="inverted_cdf")
 
 
 def test_a_medians_interval_is_that_of_all_draws():
@@ -30,12 +31,37 @@ def test_a_medians_interval_is_that_of_all_draws():
 
 
 def test_a_differences_interval_is_that_of_all_draws():
-    one, other = [1.0, 2.0, 4.0, 8.0], [0.0, 0.1, 0.3]
-    gaps = draws(one, 4)[:, np.newaxis] - draws(other, 3)
+    one, other = [1.0, 2.0, 4.0, 8.0, 9.0], [0.0, 0.1, 0.3, 0.7, 0.8]
+    gaps = draws(one, 5)[:, np.newaxis] - draws(other, 5)
     found = certainty.difference_interval(one, other)
     assert found == pytest.approx(interval_of(gaps.ravel()), abs=0.11)
     low, high = certainty.difference_interval(other, one)
     assert (-high, -low) == pytest.approx(found, abs=0.11)
+
+
+def test_the_interval_of_one_of_many_differences_is_wider():
+    """Bonferroni's: each of ten holds at 99.5 %."""
+    one, other = [1.0, 2.0, 4.0, 8.0, 9.0], [0.0, 0.1, 0.3, 0.7, 0.8]
+    gaps = draws(one, 5)[:, np.newaxis] - draws(other, 5)
+    found = certainty.difference_interval(one, other, comparisons=10)
+    assert found == pytest.approx(interval_of(gaps.ravel(), 0.005), abs=0.11)
+    low, high = certainty.difference_interval(one, other)
+    assert found[0] < low and high < found[1]
+
+
+def test_equal_rows_are_seldom_told_apart():
+    """Eight rows of five seeds: the best from another, in 100 studies."""
+    random = np.random.default_rng(1)
+    wrong = 0
+    for _ in range(100):
+        rows = random.normal(size=(8, 5))
+        best, *others = rows[np.argsort(-np.median(rows, 1))]
+        intervals = [
+            certainty.difference_interval(best, other, len(others))
+            for other in others[-3:]
+        ]
+        wrong += any(low > 0 for low, _ in intervals)
+    assert 0 < wrong < 20
 
 
 def test_an_interval_is_the_same_every_time():
@@ -58,13 +84,14 @@ def test_runs_without_a_number_are_the_worst_ones(worst):
         low,
         high,
     )
-    assert certainty.median_interval([1.0, 2.0, worst]) is None
-    assert certainty.difference_interval([1.0, 2.0, worst], FIVE) is None
-    assert certainty.difference_interval(FIVE, [worst, worst]) is None
+    few = [1.0, 2.0, 3.0, worst, worst]
+    assert certainty.median_interval(few) is None
+    assert certainty.difference_interval(few, FIVE) is None
+    assert certainty.difference_interval(FIVE, [worst] * 5) is None
 
 
 def test_no_warning_of_infinite_values(recwarn):
-    certainty.difference_interval([1.0, np.inf], [np.inf, np.inf])
+    certainty.difference_interval([1.0] * 4 + [np.inf], [np.inf] * 5)
     certainty.flip_chance([1.0, -np.inf], [-np.inf], 3)
     certainty.quantiles([-np.inf, np.inf], [0.5])
     assert not list(recwarn)
@@ -85,8 +112,8 @@ def test_more_runs_narrow_the_interval():
     assert np.ptp(certainty.median_interval(values)) < few / 3
 
 
-@pytest.mark.parametrize("values", [[], [0.5]])
-def test_one_run_has_no_interval(values):
+@pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.6, 0.7, 0.8]])
+def test_few_runs_have_no_interval(values):
     assert certainty.median_interval(values) is None
     assert certainty.difference_interval(FIVE, values) is None
 

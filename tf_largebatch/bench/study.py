@@ -62,7 +62,7 @@ class Bench:
 
     def __init__(self, steps: int, trials: int):
         self.study = protocol.create(
-            TABLE, WORKLOAD, steps=steps, trials=trials, only=[ROW]
+            TABLE, WORKLOAD, steps=steps, trials=trials, rows=[ROW]
         )
         self.steps = steps
         (self.row,) = self.study["table"]["rows"]

@@ -4,7 +4,7 @@ Every row of the table gets the same number of tuning runs, at quasi-random
 points of its search space. The point with the best validation result is run
 again with fresh seeds, and these runs are compared. Progress is shown; what
 is interrupted goes on where it was when the same command is given again. A
-worker a core trains, each with one thread; how many changes no figure.
+worker a core trains, up to 8, each with one thread; how many changes no figure.
 
 Written to --out: report.html (to look at), summary.json (the figures),
 trials.jsonl (every run), study.yaml (all settings), plots/*.png, study.db
@@ -78,12 +78,17 @@ SEED = flags.DEFINE_integer(
     "seed", 0, "of the whole comparison", flag_values=FLAGS
 )
 ROWS = flags.DEFINE_list(
-    "rows", [], "further rows, beside the table's own", flag_values=FLAGS
+    "rows",
+    [],
+    "which rows, of the table's own and its further ones; without it all of "
+    "its own",
+    flag_values=FLAGS,
 )
 WORKERS = flags.DEFINE_integer(
     "workers",
     None,
-    "how many processes; 1 is this one. Without it one a core",
+    "how many processes; 1 is this one. Without it one a core, but at most 8 "
+    "and one for four runs",
     lower_bound=1,
     flag_values=FLAGS,
 )

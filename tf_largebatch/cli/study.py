@@ -86,7 +86,8 @@ WORKERS = flags.DEFINE_integer(
     "workers",
     None,
     "run, ablate: how many processes; 1 is this one. Without it one a core, "
-    "but 1 for recipes, which use all cores, and with --pruner",
+    "but at most 8 and one for four runs; 1 for recipes, which use all cores, "
+    "and with --pruner",
     lower_bound=1,
     flag_values=FLAGS,
 )
@@ -378,7 +379,7 @@ def of_table() -> dict[str, Any]:
         seeds=SEEDS.value,
         seed=SEED.value,
         steps=STEPS.value,
-        only=ROWS.value,
+        rows=ROWS.value,
         space=space(),
     )
 

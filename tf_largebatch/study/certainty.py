@@ -12,6 +12,9 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
+# Of fewer runs a bootstrap interval holds far less often than it says: of two
+# normal ones in 54 of 100 cases, of three in 73.
+LEAST = 5
 # Stands for infinity, next to which NumPy's quantiles and differences are NaN.
 # No float32 is near, and its square is no infinity either.
 HUGE = 1e150
@@ -27,52 +30,60 @@ def median_interval(values: Values) -> Interval | None:
     """Returns the bootstrap interval of the median, by percentiles.
 
     Args:
-        values: at least two; with fewer there is no interval.
+        values: of a row, at least :data:`LEAST`.
 
     Returns:
-        Its ends, at a confidence of 95 %; None where there is none, or none
-        with finite ends.
+        Its ends, at a confidence of 95 %; None of fewer values, or where an
+        end is not finite.
 
     >>> median_interval([0.96, 0.97, 0.97, 0.98, 0.99])
     (0.96, 0.99)
     """
-    return bootstrap([values], np.median)
+    return bootstrap([values], np.median, CONFIDENCE)
 
 
-def difference_interval(one: Values, other: Values) -> Interval | None:
+def difference_interval(
+    one: Values, other: Values, comparisons: int = 1
+) -> Interval | None:
     """Returns the bootstrap interval of the difference of two medians.
 
     Args:
-        one: values of a row.
+        one: values of a row, at least :data:`LEAST`.
         other: values of another, drawn anew independently of the first.
+        comparisons: how many differences are looked at together. The more,
+            the wider the interval is (Bonferroni), as one of many may be
+            without 0 by chance.
 
     Returns:
-        The ends, at a confidence of 95 %, of the median of ``one`` less that
-        of ``other``; None where either has fewer than two values, or where
-        an end is not finite.
+        The ends, at a confidence of 95 % for all together, of the median of
+        ``one`` less that of ``other``; None where either has fewer values,
+        or where an end is not finite.
 
-    >>> difference_interval([3.0, 3.0, 3.0], [1.0, 1.0, 1.0])
+    >>> difference_interval([3.0] * 5, [1.0] * 5)
     (2.0, 2.0)
     """
     return bootstrap(
         [one, other],
         lambda x, y, axis: np.median(x, axis) - np.median(y, axis),
+        1 - (1 - CONFIDENCE) / comparisons,
     )
 
 
-def bootstrap(samples: Sequence[Values], statistic: object) -> Interval | None:
+def bootstrap(
+    samples: Sequence[Values], statistic: object, confidence: float
+) -> Interval | None:
     """Returns SciPy's percentile bootstrap; always the same draws.
 
     The values are sorted first, so that their order is of no account.
     """
-    if min(map(len, samples)) < 2:
+    if min(map(len, samples)) < LEAST:
         return None
     result = stats.bootstrap(
         [np.sort(tamed(values)) for values in samples],
         statistic,
         vectorized=True,
         method="percentile",
-        confidence_level=CONFIDENCE,
+        confidence_level=confidence,
         n_resamples=RESAMPLES,
         rng=np.random.default_rng(0),
     )

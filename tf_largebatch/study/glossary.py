@@ -56,7 +56,12 @@ MLPERF = (
 INTERVAL = (
     "by the bootstrap: as many runs are drawn anew from the row's own, with "
     f"replacement, {certainty.RESAMPLES:,} times, and 95 of 100 medians of "
-    "such draws lie in it. Of few runs it is rough."
+    "such draws lie in it. Of few runs it is rough. Intervals of differences "
+    "are wider the more rows there are, as one of many may miss by chance."
+)
+TOLD = (
+    "the interval of the difference of two medians does not contain 0. Without "
+    f"an interval, which needs {certainty.LEAST} runs of each, nothing is told."
 )
 TURNED_ROUND = (
     "how likely so many runs a row, drawn from those at hand, would put the "
@@ -121,7 +126,7 @@ def statistics(metric: Metric) -> list[tuple[str, str]]:
         (
             "Steps to target",
             "when the test split was first seen at the target, as the median "
-            "of the runs that got there.",
+            "of all runs; one that never got there is later than any other.",
         ),
     ]
 
@@ -137,8 +142,10 @@ def comparisons(rows: Sequence[Row]) -> list[tuple[str, str]]:
     words = []
     if any(row.result.get("mlperf_steps") is not None for row in rows):
         words.append(("MLPerf's steps", MLPERF))
-    if any(row.seeds > 1 for row in rows):
+    if any(row.seeds >= certainty.LEAST for row in rows):
         words.append(("95 % interval", INTERVAL))
+    if len(rows) > 1:
+        words.append(("Told apart", TOLD))
     if any(row.against.get("flip_chance") for row in rows):
         words.append(("Turned round", TURNED_ROUND))
     if any(row.gap is not None for row in rows):

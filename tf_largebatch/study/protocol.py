@@ -21,6 +21,9 @@ from tf_largebatch.study import settings, spaces, tables
 
 # Of study.yaml; another number means that other versions cannot go on.
 FORMAT = 1
+# Part of a metric's value: metrics are float32, and one over 400 examples
+# has no exact binary form, so equal results differ in their last digits.
+ROUNDING = 1e-6
 # Of every optimizer; they cannot be variables, so no run varies them.
 KERAS_ARGUMENTS = ("clipnorm", "clipvalue", "global_clipnorm")
 ROW_KEYS = {
@@ -82,7 +85,6 @@ def create(
     seed: int = 0,
     steps: int | None = None,
     rows: Sequence[str] = (),
-    only: Sequence[str] = (),
     space: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the protocol of a table on a workload.
@@ -96,8 +98,8 @@ def create(
         seeds: runs of every row at its best point, each with a fresh seed.
         seed: of the whole study.
         steps: of a run.
-        rows: names of the table's further rows to add.
-        only: names of all rows to have instead, further ones or not.
+        rows: names of the rows to have, of the table's own and its further
+            ones; none means its own.
         space: the search spaces, as a file of ``official_configs/spaces`` has
             them; None means the table's own, or the workload's for it.
 
@@ -114,14 +116,13 @@ def create(
         name: table_config[name] if size is None else size
         for name, size in given.items()
     }
-    chosen = (
-        choose_only(table_config, only)
-        if only
-        else choose_rows(table_config, rows)
-    )
     return assemble(
         {"name": workload_config.pop("workload")} | workload_config,
-        {"name": table_config.pop("table")} | table_config | {"rows": chosen},
+        {
+            **table_config,
+            "name": table_config["table"],
+            "rows": choose_rows(table_config, rows),
+        },
         space,
         sizes,
         seed,
@@ -212,53 +213,31 @@ def check_numbers(
 
 
 def choose_rows(
-    table: Mapping[str, Any], extra: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Returns the table's rows and those of its further rows that are named.
-
-    Raises:
-        UserError: no such further row, or one named twice.
-    """
-    further = table.get("further_rows", ())
-    return [*table["rows"], *named_rows(table, further, extra)]
-
-
-def choose_only(
     table: Mapping[str, Any], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Returns the rows that are named, in this order.
+    """Returns the rows that are named, in this order; the table's own if none.
 
     Raises:
         UserError: no such row, one named twice, or one without the row that
             it is tuned as.
     """
     known = [*table["rows"], *table.get("further_rows", ())]
-    rows = named_rows(table, known, names)
-    for row in rows:
-        if row.get("tuned_as") not in (None, *names):
-            raise UserError(
-                f"--rows names {row['name']!r} without {row['tuned_as']!r}, "
-                "which it is tuned as; name both"
-            )
-    return rows
-
-
-def named_rows(
-    table: Mapping[str, Any],
-    known: Sequence[dict[str, Any]],
-    names: Sequence[str],
-) -> list[dict[str, Any]]:
-    """Returns those of a table's rows that ``--rows`` names."""
     by_name = {row["name"]: row for row in known}
     for number, name in enumerate(names):
         if name not in by_name:
             raise UserError(
                 f"--rows names {name!r}, which {table['table']} does not "
-                f"have; choose from {', '.join(by_name) or 'none'}"
+                f"have; choose from {', '.join(by_name)}"
             )
         if name in names[:number]:
             raise UserError(f"--rows names {name!r} twice; name it once")
-    return [by_name[name] for name in names]
+        base = by_name[name].get("tuned_as")
+        if base not in (None, *names):
+            raise UserError(
+                f"--rows names {name!r} without {base!r}, which it is tuned "
+                "as; name both"
+            )
+    return [by_name[name] for name in names] or [*table["rows"]]
 
 
 def resolve_row(
@@ -690,9 +669,12 @@ def run_seed(protocol: Mapping[str, Any], number: int) -> int:
 
 def hits(workload: Mapping[str, Any], value: float) -> bool:
     """Whether a value of the workload's metric is at the target or beyond."""
-    if workload["metric"]["direction"] == "max":
-        return value >= workload["target"]
-    return value <= workload["target"]
+    target = workload["target"]
+    # Many metrics are float32, in which 9 of 10 is a little less than 0.9.
+    if math.isclose(value, target, rel_tol=ROUNDING):
+        return True
+    at_most = workload["metric"]["direction"] == "min"
+    return value <= target if at_most else value >= target
 
 
 def best_point(

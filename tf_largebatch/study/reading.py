@@ -3,22 +3,18 @@
 Every sentence holds for the runs at hand and claims nothing beyond them.
 """
 
-import itertools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tf_largebatch.study import results
+from tf_largebatch.study import certainty, protocol, results, spaces
 from tf_largebatch.study.results import Metric, Row
 
 # A tuned value in the outer tenth of its range may have its optimum outside.
 EDGE = 0.1
 FEW_SEEDS = 10
 FAR = 10  # times the usual spread between seeds
-# Part of a metric's value: metrics are float32, and one over 400 examples
-# has no exact binary form, so equal results differ in their last digits.
-ROUNDING = 1e-6
 SAME = "the same"
 
 
@@ -39,6 +35,7 @@ def findings(
         return failures(rows, metric)
     return [
         *leaders(ranked, metric),
+        *sureness(rows, metric),
         *families(ranked, metric, paper),
         *swaps(ranked, metric),
         *changes(ranked, metric),
@@ -49,33 +46,13 @@ def findings(
 
 
 def leaders(ranked: Sequence[Row], metric: Metric) -> list[str]:
-    """Says which row has the best median and which cannot be told from it."""
-    best = ranked[0]
-    top = best.test("median")
-    first = [row for row in ranked if equal(row.test("median"), top)]
-    sentence = (
+    """Says which row has the best median."""
+    top = ranked[0].test("median")
+    best = [row for row in ranked if equal(row.test("median"), top)]
+    return [
         f"The {metric.best_word} median test {metric.name} is "
-        f"{metric.show(top)}, of {names(first)}."
-    )
-    if not repeated(ranked):
-        return [
-            f"{sentence} With a single run in a row there is no spread "
-            "between seeds to judge a difference by."
-        ]
-    others = [row for row in ranked if row not in first]
-    close = [row for row in others if overlap(row, best)]
-    apart = [row for row in others if row not in close]
-    if close:
-        own = "its own" if len(first) == 1 else f"that of {best.name}"
-        one = len(close) == 1
-        sentence += (
-            f" The quartile {'range' if one else 'ranges'} of {names(close)} "
-            f"{'overlaps' if one else 'overlap'} with {own}: "
-            "that difference is within the spread between seeds."
-        )
-    if apart:
-        sentence += f" Without overlap, and worse: {names(apart, metric)}."
-    return [sentence]
+        f"{metric.show(top)}, of {names(best)}."
+    ]
 
 
 def families(
@@ -84,19 +61,15 @@ def families(
     """Compares the best row with a trust ratio to the best row without."""
     plain = [row for row in ranked if not row.layer_wise]
     adapted = [row for row in ranked if row.layer_wise]
-    if not plain or not adapted or not repeated(ranked):
+    if not plain or not adapted:
         return []
     gap = abs(plain[0].test("median") - adapted[0].test("median"))
-    spread = max(plain[0].spread, adapted[0].spread)
-    within = at_most(gap, spread, ranked[0].test("median"))
-    verdict = "no larger than" if within else "larger than"
     lead = "On the question itself: the" if paper else "The"
     return [
         f"{lead} best median of a plain optimizer is "
         f"{named(plain[0], metric)}, the best of {class_names(adapted)} "
-        f"{named(adapted[0], metric)}. The difference, "
-        f"{metric.show_gap(gap)}, is {verdict} the quartile range over seeds "
-        f"of the wider of the two ({metric.show_gap(spread)})."
+        f"{named(adapted[0], metric)}. They differ by {metric.show_gap(gap)} "
+        f"({told(plain[0], adapted[0])})."
     ]
 
 
@@ -110,12 +83,33 @@ def swaps(ranked: Sequence[Row], metric: Metric) -> list[str]:
             continue
         how = "tuned for" if base.tuned else "given for"
         said.append(
-            f"{row.name}, which takes over the values {how} {base.name}, "
-            f"has a median that is {difference(row, base, metric)}; their "
-            "quartile ranges "
-            f"{'overlap' if overlap(row, base) else 'do not overlap'}."
+            f"{row.name}, which takes over the values {how} {base.name}, has "
+            f"a median that is {difference(row, base, metric)} "
+            f"({told(row, base)})."
         )
     return said
+
+
+def told(row: Row, other: Row) -> str:
+    """Says whether the runs tell two rows apart."""
+    interval = between(row, other)
+    if interval is None:
+        return "no interval to tell them apart by"
+    return "told apart" if is_apart(interval, other) else "not told apart"
+
+
+def between(row: Row, other: Row) -> Sequence[float] | None:
+    """Returns the interval of the difference of two rows' medians."""
+    for one, best in ((row, other), (other, row)):
+        if one.against.get("best") == best.name:
+            return one.against["interval"]
+    return certainty.difference_interval(row.tests, other.tests)
+
+
+def is_apart(interval: Sequence[float], row: Row) -> bool:
+    """Whether an interval is without 0, but for the rounding of a metric."""
+    (low, high), scale = interval, row.test("median")
+    return not (at_most(low, 0, scale) and at_most(-high, 0, scale))
 
 
 def class_names(rows: Sequence[Row]) -> str:
@@ -141,11 +135,8 @@ def changes(ranked: Sequence[Row], metric: Metric) -> list[str]:
 def compared(row: Row, base: Row, metric: Metric) -> str:
     """Says how a row's median is to another's, and how sure that is."""
     gap = difference(row, base, metric)
-    said = f"{row.name} is {gap} {'as' if gap == SAME else 'than'} {base.name}"
-    if not repeated([row, base]):
-        return said
-    touch = "overlap" if overlap(row, base) else "do not overlap"
-    return f"{said} (quartile ranges {touch})"
+    than = "as" if gap == SAME else "than"
+    return f"{row.name} is {gap} {than} {base.name} ({told(row, base)})"
 
 
 def difference(row: Row, base: Row, metric: Metric) -> str:
@@ -251,38 +242,31 @@ def sureness(rows: Sequence[Row], metric: Metric) -> list[str]:
         return []
     best = others[0].against["best"]
     judged = [row for row in others if row.against["interval"]]
-    apart = [row for row in judged if is_apart(row)]
+    apart = [row for row in judged if is_apart(row.against["interval"], row)]
     close = [row for row in judged if row not in apart]
     rest = [row for row in others if row not in judged]
     said = []
     if apart:
         said.append(
             f"Told apart from {best}, by an interval of the difference that "
-            f"does not contain 0: {names(apart)}."
+            f"does not contain 0: {names(apart, metric)}."
         )
     if close:
         said.append(
             f"Not told apart from {best} by these runs, as the interval of "
-            f"the difference contains 0: {names(close)}."
+            f"the difference contains 0: {names(close, metric)}."
         )
     if rest:
         said.append(
-            "No interval, for want of runs or of runs with a finite "
-            f"{metric.name}: {names(rest)}."
+            f"Fewer than {certainty.LEAST} runs, or too few with a finite "
+            f"{metric.name}, to tell from {best}: {names(rest, metric)}."
         )
-    return [*said, *flips(others)]
+    return said
 
 
-def is_apart(row: Row) -> bool:
-    """Whether the interval of the difference to the best row is without 0."""
-    low, high = row.against["interval"]
-    scale = row.test("median")
-    return not (at_most(low, 0, scale) and at_most(-high, 0, scale))
-
-
-def flips(others: Sequence[Row]) -> list[str]:
+def flips(rows: Sequence[Row]) -> list[str]:
     """Says which row one seed would most often put before the best one."""
-    best = others[0].against["best"]
+    others = [row for row in rows if row.against]
     chances = {
         row.name: row.against["flip_chance"]["1"]
         for row in others
@@ -290,6 +274,7 @@ def flips(others: Sequence[Row]) -> list[str]:
     }
     if not chances:
         return []
+    best = others[0].against["best"]
     lead = "One run a row, drawn from those at hand,"
     name = max(chances, key=lambda name: chances[name])
     if not chances[name]:
@@ -332,10 +317,7 @@ def fit(rows: Sequence[Row], metric: Metric) -> list[str]:
             "on the test split is not how well they fit the training data."
         ]
     verdict = where_the_best_fit_is(trained, tested, metric)
-    return [
-        f"The best training median is {top}, of {names(trained)}{verdict}",
-        orders(both, metric),
-    ]
+    return [f"The best training median is {top}, of {names(trained)}{verdict}"]
 
 
 def where_the_best_fit_is(
@@ -367,7 +349,10 @@ def where_the_best_fit_is(
 def unsure(rows: Sequence[Row]) -> str:
     """Says which of the rows are not told from the best on the test split."""
     close = [
-        row for row in rows if row.against.get("interval") and not is_apart(row)
+        row
+        for row in rows
+        if row.against.get("interval")
+        and not is_apart(row.against["interval"], row)
     ]
     if not close:
         return ""
@@ -390,34 +375,6 @@ def first(
     return [row for row in rows if equal(figure(row), top)]
 
 
-def orders(rows: Sequence[Row], metric: Metric) -> str:
-    """Says how many pairs of rows the two splits put in the same order."""
-    counts = {1: 0, -1: 0, 0: 0}
-    for one, other in itertools.combinations(rows, 2):
-        by_train, by_test = (
-            order(metric, figure(one), figure(other))
-            for figure in (
-                lambda row: row.train("median"),
-                lambda row: row.test("median"),
-            )
-        )
-        counts[by_train * by_test] += 1
-    total = sum(counts.values())
-    ties = f"; {counts[0]} equal on one or both" if counts[0] else ""
-    return (
-        f"Of the {total} {plural(total, 'pair')} of rows, {counts[1]} "
-        f"{'is' if counts[1] == 1 else 'are'} in the same order on both "
-        f"splits and {counts[-1]} in opposite orders{ties}."
-    )
-
-
-def order(metric: Metric, one: float, other: float) -> int:
-    """Returns 1 where the first value is better, -1 where the second is."""
-    if equal(one, other):
-        return 0
-    return 1 if metric.merit(one) > metric.merit(other) else -1
-
-
 def cautions(
     rows: Sequence[Row], study: Mapping[str, Any], metric: Metric
 ) -> list[str]:
@@ -433,8 +390,8 @@ def cautions(
     if study["seeds"] < FEW_SEEDS:
         said.append(
             f"Few seeds: medians and quartiles of {study['seeds']} "
-            f"{plural(study['seeds'], 'run')} are rough, and no overlap of "
-            "two quartile ranges is no test of significance."
+            f"{plural(study['seeds'], 'run')} are rough, and an interval of "
+            "so few holds less often than it says."
         )
     examples = (study["workload"].get("splits") or {}).get("test")
     if examples and metric.is_share:
@@ -489,11 +446,17 @@ def unfinished(rows: Sequence[Row], study: Mapping[str, Any]) -> list[str]:
 def tuning_limits(rows: Sequence[Row], study: Mapping[str, Any]) -> list[str]:
     """Says where the search may have missed a row's optimum."""
     said = []
-    edges = [text for row in rows for text in at_edge(row)]
+    edges = [text for row in rows for text in at_edge(row, study["steps"])]
     if edges:
         said.append(
             "Best point at an edge of its search space, so better values may "
-            f"lie outside: {listed(edges)}."
+            f"lie outside: {listed(edges)}. Of a value that does not matter, "
+            "one best point in five lies there by chance."
+        )
+    if len({size_of(row) for row in rows if row.tuned}) > 1:
+        said.append(
+            "The search spaces are not equally large, so the same number of "
+            "trials is not the same tuning: see what was searched."
         )
     lost = [row for row in rows if row.tuning and all_diverged(row)]
     if lost:
@@ -517,31 +480,43 @@ def tried(study: Mapping[str, Any], count: int = 2) -> str:
     return plural(count, "tuning point" if several else "tuning run")
 
 
-def at_edge(row: Row) -> list[str]:
+def at_edge(row: Row, steps: int) -> list[str]:
     """Returns the row's tuned values in the outer part of their range."""
+    known = {spaces.STEPS: steps, **row.best}
     said = []
     for name, dimension in row.config["space"].items():
         # A choice has no ends.
         if name not in row.best or dimension["scale"] == "choice":
             continue
-        place = results.place(dimension, row.best[name])
-        if place < EDGE or place > 1 - EDGE:
-            end = "low" if place < EDGE else "high"
-            said.append(f"{row.name} ({name} near its {end} end)")
+        highest = known.get(dimension.get("below"), dimension["high"])
+        reached = {**dimension, "high": min(dimension["high"], highest)}
+        if reached["high"] <= reached["low"]:
+            continue
+        place = results.place(reached, row.best[name])
+        # Nothing lies below 0, as of label smoothing.
+        if place < EDGE and dimension["low"] != 0:
+            said.append(f"{row.name} ({name} near its low end)")
+        elif place > 1 - EDGE:
+            said.append(f"{row.name} ({name} near its high end)")
     return said
+
+
+def size_of(row: Row) -> tuple[tuple[str, float], ...]:
+    """Returns how large a row's search space is: each scale, and its width."""
+    sizes = []
+    for dimension in row.config["space"].values():
+        if dimension["scale"] == "choice":
+            width = float(len(dimension["values"]))
+        else:
+            to_scale, _ = spaces.SCALES[dimension["scale"]]
+            width = to_scale(dimension["high"]) - to_scale(dimension["low"])
+        sizes.append((dimension["scale"], round(width, 6)))
+    return tuple(sorted(sizes))
 
 
 def all_diverged(row: Row) -> bool:
     """Whether no tuning run of the row ended well."""
     return all(line["diverged"] for line in row.tuning)
-
-
-def overlap(one: Row, other: Row) -> bool:
-    """Whether two rows' quartile ranges have a value in common."""
-    return all(
-        at_most(low.test("q1"), high.test("q3"), high.test("q3"))
-        for low, high in ((one, other), (other, one))
-    )
 
 
 def equal(one: float, other: float) -> bool:
@@ -551,7 +526,7 @@ def equal(one: float, other: float) -> bool:
 
 def at_most(one: float, other: float, scale: float) -> bool:
     """Whether a figure is at most another but for the rounding of ``scale``."""
-    return one <= other + ROUNDING * abs(scale)
+    return one <= other + protocol.ROUNDING * abs(scale)
 
 
 def names(rows: Sequence[Row], metric: Metric | None = None) -> str:

@@ -21,6 +21,7 @@ from tf_largebatch.study import (
     protocol,
     reading,
     results,
+    settings,
 )
 from tf_largebatch.study.results import MISSING, Metric, Row
 
@@ -84,9 +85,10 @@ def render(
         mlperf=any(row.result.get("mlperf_steps") is not None for row in rows),
         warmups=warmup_tables(rows, metric, paper),
         sure=sure_table(rows, metric),
-        sureness=reading.sureness(rows, metric),
+        flips=reading.flips(rows),
         fits=fit_table(rows, metric),
         fit=reading.fit(rows, metric),
+        **setups(study, rows),
         findings=reading.findings(rows, metric, paper),
         cautions=reading.cautions(rows, study, metric),
         terms=glossary.terms(rows, metric),
@@ -167,6 +169,83 @@ def best_values(row: Row) -> list[tuple[str, str]]:
         (name.replace("_", " "), results.setting(value))
         for name, value in values.items()
     ]
+
+
+def setups(study: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
+    """Returns what rows were given, what all alike, and what was searched."""
+    found = [given(study, row) for row in rows]
+    alike = {
+        name: value
+        for name, value in found[0].items()
+        if all(other.get(name) == value for other in found)
+    }
+    return {
+        "alike": in_words(alike),
+        "setups": [
+            {
+                "name": row.name,
+                "given": in_words(
+                    {x: y for x, y in own.items() if x not in alike}
+                ),
+                "searched": [
+                    f"{name} {range_of(dimension)}"
+                    for name, dimension in row.config["space"].items()
+                ],
+                "tuned_as": row.config.get("tuned_as"),
+            }
+            for row, own in zip(rows, found)
+        ],
+    }
+
+
+def given(study: Mapping[str, Any], row: Row) -> dict[str, Any]:
+    """Returns the settings of a row that are not tuned.
+
+    A setting that no row and no table has otherwise than by default is not
+    among them.
+    """
+    defaults = {**settings.DEFAULTS, **study["workload"].get("settings", {})}
+    plain = {
+        name
+        for name, value in defaults.items()
+        if name not in study["table"]["settings"]
+        and all(
+            other["settings"].get(name, value) == value
+            for other in study["table"]["rows"]
+        )
+    }
+    own = {**row.config["optimizer"], **row.config["settings"]}
+    hidden = {*plain, *row.config["space"]}
+    return {name: value for name, value in own.items() if name not in hidden}
+
+
+def in_words(values: Mapping[str, Any]) -> list[str]:
+    """Returns names and values as texts.
+
+    >>> in_words({"class": "LARS", "weight_decay": 1e-4, "selector": []})
+    ['LARS', 'weight_decay 0.0001', 'selector nothing']
+    """
+    words = [
+        f"{name} {'nothing' if value == [] else results.setting(value)}"
+        for name, value in values.items()
+    ]
+    return [word.removeprefix("class ") for word in words]
+
+
+def range_of(dimension: Mapping[str, Any]) -> str:
+    """Returns what is searched of a hyperparameter, as text.
+
+    >>> range_of({"scale": "log", "low": 0.001, "high": 1.0})
+    '0.001 to 1 (log)'
+    >>> range_of({"scale": "choice", "values": [1, 2]})
+    '1 or 2'
+    """
+    if dimension["scale"] == "choice":
+        return " or ".join(map(results.setting, dimension["values"]))
+    ends = [results.setting(dimension[end]) for end in ("low", "high")]
+    below = f", below {dimension['below']}" if dimension.get("below") else ""
+    scale = dimension["scale"] + below
+    return f"{' to '.join(ends)} ({scale})"
 
 
 def sure_table(rows: Sequence[Row], metric: Metric) -> dict[str, Any] | None:
@@ -363,7 +442,7 @@ def command(study: Mapping[str, Any]) -> str:
         "table": study["table"]["name"],
         "workload": study["workload"]["name"],
         **sizes(study),
-        "rows": ",".join(further_rows(study["table"])),
+        "rows": ",".join(chosen_rows(study["table"])),
         "out": "NEW_FOLDER",
     }
     return shlex.join(
@@ -387,7 +466,7 @@ def is_of_compare(study: Mapping[str, Any]) -> bool:
         made = protocol.create(
             table["name"],
             study["workload"]["name"],
-            rows=further_rows(table),
+            rows=chosen_rows(table),
             **sizes(study),
         )
     except UserError:
@@ -397,10 +476,22 @@ def is_of_compare(study: Mapping[str, Any]) -> bool:
     return ledger.difference(ledger.as_json_has_it(made), same) is None
 
 
+def chosen_rows(table: Mapping[str, Any]) -> list[str]:
+    """Returns the study's rows, if they are not its table's own ones."""
+    names = [row["name"] for row in table["rows"]]
+    return [] if names == own_rows(table) else names
+
+
 def further_rows(table: Mapping[str, Any]) -> list[str]:
     """Returns the study's rows that its table does not have by default."""
+    own = own_rows(table)
+    names = [row["name"] for row in table["rows"]]
+    return [name for name in names if own and name not in own]
+
+
+def own_rows(table: Mapping[str, Any]) -> list[str]:
+    """Returns the rows of the table itself; none if no such table ships."""
     if table["name"] not in configs.names("tables"):
         return []
     config = configs.load("tables", table["name"])
-    known = {row["name"] for row in config["rows"]}
-    return [row["name"] for row in table["rows"] if row["name"] not in known]
+    return [row["name"] for row in config["rows"]]

@@ -89,9 +89,8 @@ def summarize_row(
     tests = [line["test"] for line in repeats]
     trains = [line["train"] for line in repeats]
     reached = [
-        line["steps_to_target"]
+        math.inf if line["steps_to_target"] is None else line["steps_to_target"]
         for line in repeats
-        if line["steps_to_target"] is not None
     ]
     return {
         "name": row["name"],
@@ -105,7 +104,10 @@ def summarize_row(
         "train": five_numbers([] if None in trains else trains),
         "hits": sum(protocol.hits(study["workload"], test) for test in tests),
         "diverged": sum(line["diverged"] for line in repeats),
-        "steps_to_target": {"reached": len(reached), **five_numbers(reached)},
+        "steps_to_target": {
+            "reached": sum(map(math.isfinite, reached)),
+            **five_numbers(reached),
+        },
         "median_interval": as_list(certainty.median_interval(tests)),
         "mlperf_steps": mlperf_steps(repeats),
     }
@@ -163,7 +165,9 @@ def differences(
             "best": best["name"],
             "difference": less(best, row),
             "interval": as_list(
-                certainty.difference_interval(ours, tests[row["name"]])
+                certainty.difference_interval(
+                    ours, tests[row["name"]], comparisons=len(begun) - 1
+                )
             ),
             "flip_chance": flip_chances(
                 study["seeds"], metric, ours, tests[row["name"]]
