@@ -57,9 +57,9 @@ def protocols():
     from tf_largebatch.study import recipes
 
     table = protocol.create(
-        "table2", only=["lars_power_1", "lars_power_2"], trials=2, seeds=2
+        "table2", rows=["lars_power_1", "lars_power_2"], trials=2, seeds=2
     )
-    several = protocol.create("bert", only=["adam", "lamb"], trials=1, seeds=1)
+    several = protocol.create("bert", rows=["adam", "lamb"], trials=1, seeds=1)
     of_recipes = recipes.create(["resnet50/nesterov_a_32k"], trials=1, seeds=1)
     found = [table, {**several, "pruner": "median", "tuning_seeds": 2}]
     return [ledger.as_json_has_it(each) for each in (*found, of_recipes)]

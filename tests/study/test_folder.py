@@ -65,6 +65,19 @@ def test_a_study_is_taken_up(begun):
         assert ledger.study == plan()
 
 
+def test_a_study_may_get_more_seeds(begun):
+    with contextlib.closing(folders.create(begun, plan(), None)) as ledger:
+        claim = ledger.claim()
+        ledger.finish(claim, {"index": 0, "validation": 1, "test": 1})
+    more = plan(seeds=3)
+    with contextlib.closing(folders.create(begun, more, None)) as ledger:
+        assert (ledger.done, ledger.total) == (1, 2 + 4 * 3)
+    assert yaml.safe_load((begun / "study.yaml").read_text()) == more
+    with contextlib.closing(folders.take_up(begun, None, None)) as ledger:
+        assert ledger.study == more
+    assert "seeds 3, not 1" in refused(begun, plan())
+
+
 @pytest.mark.parametrize(
     "changes, words",
     [

@@ -436,7 +436,7 @@ def test_a_worker_beats_while_it_trains(ledger, monkeypatch):
 
 
 def test_the_pruner_stops_hopeless_trials_and_they_count(url):
-    study = create("table4", trials=16, only=["nesterov"]) | {
+    study = create("table4", trials=16, rows=["nesterov"]) | {
         "pruner": "median"
     }
     with contextlib.closing(Ledger(url, study)) as ledger:

@@ -3,8 +3,9 @@
 Every row of the table gets the same number of tuning runs, at quasi-random
 points of its search space. The point with the best validation result is run
 again with fresh seeds, and these runs are compared. Progress is shown; what
-is interrupted goes on where it was when the same command is given again. A
-worker a core trains, up to 8, each with one thread; how many changes no figure.
+is interrupted goes on where it was when the same command is given again, and
+what is finished goes on with more --seeds. A worker a core trains, up to 8,
+each with one thread; how many changes no figure.
 
 Written to --out: report.html (to look at), summary.json (the figures),
 trials.jsonl (every run), study.yaml (all settings), plots/*.png, study.db

@@ -58,13 +58,15 @@ def make(folder: pathlib.Path) -> None:
 def write_protocol(folder: pathlib.Path, ledger: Ledger) -> None:
     """Writes ``study.yaml``, all that is needed to run the study again.
 
+    Unless it is there: it is written anew where the study got more seeds.
+
     Raises:
         UserError: the folder cannot be written.
     """
     make(folder)
     path = folder / PROTOCOL
     try:
-        if not path.exists():
+        if not path.exists() or configs.read(path) != ledger.study:
             folders.replace(path, yaml.safe_dump(ledger.study, sort_keys=False))
     except OSError as error:
         raise cannot_write(folder, error) from error
@@ -108,7 +110,7 @@ def check(
         raise UserError(f"{folder} holds files but no study; {RUN_AGAIN}")
     found = configs.read(path)
     ledgers.check_format(found, folder)
-    different = ledgers.difference(found, ledgers.as_json_has_it(study))
+    different = ledgers.conflict(found, ledgers.as_json_has_it(study))
     if different:
         raise UserError(
             f"{folder} holds another study ({different}); {RUN_AGAIN}"

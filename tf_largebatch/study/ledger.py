@@ -312,7 +312,7 @@ class Ledger:
             self._check_same(found)
         elif self.repeats.trials.get_trials(deepcopy=False):
             raise foreign(self.study["name"], self.url)
-        else:
+        if found != self.study:
             self.repeats.trials.set_user_attr("protocol", self.study)
         self.tuning = {
             name: self._queue(
@@ -335,7 +335,7 @@ class Ledger:
         """Raises UserError where the storage's protocol is another one."""
         where = storages.shown(self.url)
         check_format(found, where)
-        different = difference(found, self.study)
+        different = conflict(found, self.study)
         if different:
             raise UserError(
                 f"{where} holds another study called {self.study['name']!r} "
@@ -534,6 +534,16 @@ def difference(found: Study, wanted: Study) -> str | None:
                 return key
             return f"{key} {one}, not {other}"
     return None
+
+
+def conflict(found: Study, wanted: Study) -> str | None:
+    """Returns in words why one study cannot go on as another; None if it can.
+
+    A study may get more seeds: its other runs stay as they are.
+    """
+    more = found["seeds"] < wanted["seeds"]
+    seeds = wanted["seeds"] if more else found["seeds"]
+    return difference({**found, "seeds": seeds}, wanted)
 
 
 def foreign(name: str, url: storages.URL) -> UserError:
