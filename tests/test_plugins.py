@@ -304,7 +304,9 @@ def test_tables_of_a_package_and_of_a_file(install, folder):
     assert protocol.create(str(path)) == study
     first, second = study["table"]["rows"]
     assert (first["name"], second["name"]) == ("a", "LAMB")
+    assert first["bias_bn_optimizer"] == "Adam"
     assert second["weights_optimizer"] == "LAMB"
+    assert second["bias_bn_optimizer"] == "Adam"  # LAMB leaves them to it.
     assert first["space"] == second["space"]
     (axis,) = search_spaces.parse(first["space"])
     assert axis.ends == (0.001, 0.1)

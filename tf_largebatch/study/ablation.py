@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from tf_largebatch import configs
 from tf_largebatch.errors import UserError, hint
 from tf_largebatch.study import folder as folders
-from tf_largebatch.study import ledger, protocol, runner
+from tf_largebatch.study import ledger, protocol, runner, tables
 
 if TYPE_CHECKING:
     from tf_largebatch.study.recipes import Setup
@@ -333,7 +333,7 @@ class OfRows(Ablation):
             if (name, value) in written or value != default(kind, name)
         }
         end = {end["name"]: end for end in self.ends}.get(called, {})
-        biases = protocol.bias_bn_optimizer(kind, options)
+        biases = tables.bias_bn_optimizer(kind, options)
         return {
             "name": called,
             "weights_optimizer": end.get("weights_optimizer", kind),

@@ -15,7 +15,7 @@ import optuna
 import tf_largebatch.keras
 from tf_largebatch import configs
 from tf_largebatch.errors import UserError
-from tf_largebatch.study import checking, console, ledger, protocol
+from tf_largebatch.study import checking, console, ledger, protocol, tables
 from tf_largebatch.study import folder as folders
 from tf_largebatch.study.training import Trainer
 from tf_largebatch.workloads import keras_model
@@ -410,7 +410,7 @@ def row_of(row: str | Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "weights_optimizer": name,
-        "bias_bn_optimizer": protocol.bias_bn_optimizer(name, optimizer),
+        "bias_bn_optimizer": tables.bias_bn_optimizer(name, optimizer),
         **given,
     }
 

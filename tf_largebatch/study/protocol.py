@@ -412,23 +412,6 @@ def takes_variables(name: str) -> bool:
     return issubclass(optimizer_class(name), LargeBatchOptimizer)
 
 
-def bias_bn_optimizer(name: str, options: Mapping[str, Any]) -> str:
-    """Returns what updates the biases and norms, in words.
-
-    Args:
-        name: of the optimizer's class.
-        options: its arguments.
-
-    >>> bias_bn_optimizer("LARS", {})
-    'Momentum'
-    >>> bias_bn_optimizer("LARS", {"exclude_from_layer_adaptation": []})
-    'LARS'
-    """
-    if not options.get("exclude_from_layer_adaptation", True):
-        return name
-    return {"LARS": "Momentum", "LAMB": "Adam"}.get(name, name)
-
-
 def check_fixed(row: Mapping[str, Any], where: str) -> None:
     """Raises UserError for a row without tuning that lacks its values."""
     if row.get("tuned_as"):

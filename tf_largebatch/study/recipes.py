@@ -17,7 +17,7 @@ from tf_largebatch.errors import UserError
 from tf_largebatch.garden import chain, run_folder, settings
 from tf_largebatch.garden import recipes as garden
 from tf_largebatch.garden.overrides import override
-from tf_largebatch.study import ledger, protocol, spaces
+from tf_largebatch.study import ledger, protocol, spaces, tables
 from tf_largebatch.tf_keras import model_garden
 
 Values = Mapping[str, Any]
@@ -329,7 +329,7 @@ def row(setup: Setup) -> dict[str, Any]:
     return {
         "name": setup.name,
         "weights_optimizer": kind,
-        "bias_bn_optimizer": protocol.bias_bn_optimizer(kind, options),
+        "bias_bn_optimizer": tables.bias_bn_optimizer(kind, options),
         "optimizer": {"class": kind, **rate, **options},
         "settings": {},
         "space": {},

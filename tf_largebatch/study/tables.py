@@ -82,14 +82,35 @@ def complete(row: Any, name: str) -> dict[str, Any]:
         UserError: it has no name or no optimizer.
     """
     is_row = is_mapping(row) and is_mapping(row.get("optimizer"))
-    kind = row["optimizer"].get("class") if is_row else None
+    kind: Any = row["optimizer"].get("class") if is_row else None
     if not is_text(kind):
         raise UserError(
             f"a row of the table {name} is {row!r}; give it a name, and an "
             "optimizer with a class"
         )
-    words = {"weights_optimizer": kind, "bias_bn_optimizer": kind}
-    return {"name": kind, **words, **row}
+    return {
+        "name": kind,
+        "weights_optimizer": kind,
+        "bias_bn_optimizer": bias_bn_optimizer(kind, row["optimizer"]),
+        **row,
+    }
+
+
+def bias_bn_optimizer(name: str, options: Mapping[str, Any]) -> str:
+    """Returns what updates the biases and norms, in words.
+
+    Args:
+        name: of the optimizer's class.
+        options: its arguments.
+
+    >>> bias_bn_optimizer("LARS", {})
+    'Momentum'
+    >>> bias_bn_optimizer("LARS", {"exclude_from_layer_adaptation": []})
+    'LARS'
+    """
+    if not options.get("exclude_from_layer_adaptation", True):
+        return name
+    return {"LARS": "Momentum", "LAMB": "Adam"}.get(name, name)
 
 
 def search_spaces(found: Mapping[str, Any], workload: str) -> Any:
