@@ -390,29 +390,11 @@ def row_of(row: str | Mapping[str, Any]) -> dict[str, Any]:
     >>> row_of("LARS")["bias_bn_optimizer"]
     'Momentum'
     """
-    given: Any = (
-        {"name": row, "optimizer": {"class": row}}
-        if isinstance(row, str)
-        else row
-    )
-    is_row = isinstance(given, Mapping)
-    optimizer = given.get("optimizer") if is_row else None
-    if not isinstance(optimizer, Mapping) or not isinstance(
-        optimizer.get("class"), str
-    ):
-        raise UserError(
-            "a row must be an optimizer's name, or have an `optimizer` with "
-            f"a `class`. Received: {row!r}"
-        )
-    name = optimizer["class"]
-    if not protocol.is_path(given.get("name", name)):
+    given = {"optimizer": {"class": row}} if isinstance(row, str) else row
+    found = tables.complete(given, "`rows`")
+    if not protocol.is_path(found["name"]):
         raise UserError(f"a row must have a name. Received: {row!r}")
-    return {
-        "name": name,
-        "weights_optimizer": name,
-        "bias_bn_optimizer": tables.bias_bn_optimizer(name, optimizer),
-        **given,
-    }
+    return found
 
 
 def with_own_spaces(

@@ -67,16 +67,16 @@ def table(name: str) -> dict[str, Any]:
     check(found, OF_TABLE, f"the table {name}")
     found = {"title": found["table"], "question": [QUESTION], **found}
     for key in ("rows", "further_rows"):
-        found[key] = [complete(row, name) for row in found[key]]
+        found[key] = [complete(row, f"the table {name}") for row in found[key]]
     return found
 
 
-def complete(row: Any, name: str) -> dict[str, Any]:
+def complete(row: Any, where: str) -> dict[str, Any]:
     """Returns a row with what its name and its optimizer say anyway.
 
     Args:
-        row: as the table has it.
-        name: of the table.
+        row: as it was written.
+        where: what messages call the place.
 
     Raises:
         UserError: it has no name or no optimizer.
@@ -85,8 +85,8 @@ def complete(row: Any, name: str) -> dict[str, Any]:
     kind: Any = row["optimizer"].get("class") if is_row else None
     if not is_text(kind):
         raise UserError(
-            f"a row of the table {name} is {row!r}; give it a name, and an "
-            "optimizer with a class"
+            f"a row of {where} is {row!r}; give it a name, and an optimizer "
+            "with a class"
         )
     return {
         "name": kind,
