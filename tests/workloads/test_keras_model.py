@@ -230,6 +230,50 @@ def test_a_run_that_diverges_has_no_number_where_there_is_none():
             assert found[key] is None
 
 
+class OwnLoss(keras.Model):
+    """Has more to its loss than what it is compiled with."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, inputs):
+        outputs = self.dense(inputs)
+        self.add_loss(tf.reduce_mean(outputs**2))
+        return outputs
+
+    def compute_loss(self, *arguments, **named):
+        return 2 * super().compute_loss(*arguments, **named)
+
+
+def test_a_models_own_loss_is_that_of_keras():
+    workload = task(OwnLoss)
+    trainer = Trainer({"steps": STEPS, "workload": workload.config}, workload)
+    found = train(trainer, row())["curve"]
+    keras.utils.set_random_seed(7)
+    model = OwnLoss()
+    x, y = SPLITS["train"]
+    model(x[:1])
+    rates = largebatch.Cosine(0.1, STEPS)
+    model.compile(largebatch.Nesterov(rates), loss=LOSS)
+    losses = [
+        model.train_on_batch(x[batch], y[batch])
+        for batch in trainer.workload.order(7, STEPS)
+    ]
+    np.testing.assert_allclose([p["loss"] for p in found], losses, rtol=1e-5)
+    expected = model.evaluate(*SPLITS["validation"], verbose=0)
+    assert found[-1]["validation_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+class OwnStep(keras.Sequential):
+    def train_step(self, data):
+        return super().train_step(data)
+
+
+class Heir(OwnStep):
+    """Has no step of its own, but its parent has."""
+
+
 def plain():
     return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
 
@@ -290,6 +334,8 @@ def test_a_model_that_changes_is_refused():
     "more, words",
     [
         ({"build": lambda: None}, "a keras.Model. Received: NoneType"),
+        ({"build": OwnStep}, "`compute_loss` or `add_loss`. Received: OwnStep"),
+        ({"build": Heir}, "without a `train_step` of its own"),
         ({"build": two_inputs}, "the model does not take the inputs. Received"),
         ({"loss": "mean_sqared"}, "mean_sqared"),
         ({"loss": UNREDUCED}, "the loss does not fit"),

@@ -75,6 +75,8 @@ def compare(
     Args:
         build_model: returns a new model for Keras 3's TensorFlow backend. It
             need not be compiled, and what it is compiled with has no effect.
+            Its ``compute_loss`` and ``add_loss`` are used, and a
+            ``train_step`` of its own is refused.
         train_data: inputs and targets, each an array, or lists, tuples and
             dicts of arrays, as the model takes them. All is held in memory.
         test_data: the same, for the figures that are reported.

@@ -70,8 +70,8 @@ class Task(workloads.Workload):
         """Returns a new model, built and compiled with the loss.
 
         Raises:
-            UserError: it is no Keras model, not like the first one, or does
-                not take the inputs.
+            UserError: it is no Keras model, not like the first one, has a
+                training step of its own, or does not take the inputs.
         """
         del settings
         keras.utils.set_random_seed(seed)
@@ -81,6 +81,7 @@ class Task(workloads.Workload):
                 "`build_model` must return a keras.Model. "
                 f"Received: {type(model).__name__}"
             )
+        check_step(type(model))
         inputs, _ = first(self.splits["train"], FEW)
         with complaints("the model does not take the inputs"):
             model(inputs, training=False)
@@ -178,6 +179,16 @@ class Task(workloads.Workload):
             "data": digest(self._splits),
             "untrained_loss": float(f"{float(loss):.4g}"),
         }
+
+
+def check_step(kind: type[keras.Model]) -> None:
+    """Raises UserError for models that ``fit`` trains by steps of their own."""
+    if kind.train_step is not keras.Model.train_step:
+        raise UserError(
+            "`build_model` must return a model without a `train_step` of its "
+            "own, which a study would not call; put what it does into `loss`, "
+            f"`compute_loss` or `add_loss`. Received: {kind.__name__}"
+        )
 
 
 def batch_loss(
