@@ -194,7 +194,7 @@ def test_accuracy_is_that_of_the_targets_kind(targets, outputs):
 
 
 def absolute(targets, outputs):
-    return tf.abs(tf.cast(targets, tf.float32) - outputs[:, 0])
+    return tf.abs(tf.cast(targets, tf.float32) - outputs)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +210,45 @@ def test_a_metric_is_a_name_a_function_or_an_object(metric, expected):
     found = keras_model.metric_of(metric, BINARY, tf.constant(SCORES))
     found.update_state(BINARY, SCORES)
     assert float(found.result()) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "targets, outputs",
+    [
+        ((4,), (4, 1)),
+        ((4, 1), (4,)),
+        ((4, 2), (4, 2, 1)),
+        ((4, 2, 1), (4, 2)),
+        ((4,), (4, 3)),
+        ((4,), (4, 1, 1)),
+        ((4, 1), (4, 1)),
+        ((4, 1), (4, 3)),
+    ],
+)
+def test_targets_and_outputs_are_of_one_rank_where_a_losss_are(
+    targets, outputs
+):
+    """Keras's losses decide; what they get is seen by a function."""
+
+    def see(*pair):
+        seen.append([tuple(x.shape) for x in pair])
+        return tf.zeros(4)
+
+    seen = []
+    pair = tf.zeros(targets), tf.zeros(outputs)
+    model = keras.Sequential([keras.layers.Identity()])
+    model.compile(loss=see)
+    model.compute_loss(None, *pair)
+    keras_model.metric_of(see, *pair).update_state(*pair)
+    assert seen[1:] == [seen[0]] * 2
+
+
+def test_a_value_for_every_pair_of_examples_is_refused():
+    def squeezed(targets, outputs):
+        return tf.cast(targets, tf.float32) - outputs[:, 0]
+
+    with pytest.raises(ValueError, match=r"shape \(4, 4\) for 4 examples"):
+        keras_model.metric_of(squeezed, BINARY, tf.constant(SCORES))
 
 
 def no_number(targets, outputs):

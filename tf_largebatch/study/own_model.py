@@ -93,7 +93,9 @@ def compare(
         steps: of every run.
         out: the study's folder, a new one or this study's.
         metric: a name of ``keras.metrics``, a function of targets and outputs
-            that returns a value an example, or a metric object.
+            that returns a value an example, or a metric object. The function
+            gets both as Keras's losses do: targets of shape (N,) as (N, 1)
+            where the outputs are that.
         direction: ``"max"`` or ``"min"``. May be left out for accuracies.
         validation_data: what the point is chosen by. Without it, a part of
             ``train_data`` is held out, the same one every time.

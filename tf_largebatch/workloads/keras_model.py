@@ -206,8 +206,9 @@ def metric_of(metric: Any, targets: Any, outputs: Any) -> keras.metrics.Metric:
 
     Args:
         metric: the name of one of Keras's, ``accuracy`` being that of the
-            kind of targets; a function of targets and outputs that returns
-            a value an example; or an object, which is taken as it is.
+            kind of targets; a function of targets and outputs, which it gets
+            by :func:`of_one_rank`, that returns a value an example; or an
+            object, which is taken as it is.
         targets: of some examples.
         outputs: the model's for them.
 
@@ -220,14 +221,47 @@ def metric_of(metric: Any, targets: Any, outputs: Any) -> keras.metrics.Metric:
     found = keras.metrics.get(metric)
     if isinstance(found, keras.metrics.Metric):
         return found
-    values = tf.convert_to_tensor(found(targets, outputs))
-    if values.shape[:1] != length(targets):
+
+    def measure(targets: Any, outputs: Any) -> Any:
+        return found(*of_one_rank(targets, outputs))
+
+    values = tf.convert_to_tensor(measure(targets, outputs))
+    # Values of all pairs of examples have the right length too.
+    most = max(map(np.size, tf.nest.flatten((targets, outputs))))
+    if values.shape[:1] != length(targets) or np.size(values) > most:
         raise ValueError(
             f"it has the shape {tuple(values.shape)} for {length(targets)} "
             "examples, not a value an example"
         )
     # In float32, 0.9 is less than a target of 0.9.
-    return keras.metrics.MeanMetricWrapper(found, dtype="float64")
+    return keras.metrics.MeanMetricWrapper(measure, dtype="float64")
+
+
+def of_one_rank(targets: Any, outputs: Any) -> tuple[Any, Any]:
+    """Returns both as Keras's losses take them: differing by no axis of 1.
+
+    >>> [x.shape for x in of_one_rank(np.zeros(3), np.zeros((3, 1)))]
+    [(3, 1), (3, 1)]
+    >>> [x.shape for x in of_one_rank(np.zeros((3, 4)), np.zeros((3, 4, 1)))]
+    [(3, 4), (3, 4)]
+
+    Args:
+        targets: an array or tensor; structures are left as they are.
+        outputs: the same.
+    """
+    if tf.nest.is_nested(targets) or tf.nest.is_nested(outputs):
+        return targets, outputs
+    return as_wide_as(targets, outputs), as_wide_as(outputs, targets)
+
+
+def as_wide_as(values: Any, others: Any) -> Any:
+    """Returns values, of others' rank where that lacks or adds an axis of 1."""
+    rank, wanted = len(values.shape), len(others.shape)
+    if (rank, wanted) == (1, 2) and others.shape[-1] == 1:
+        return values[:, np.newaxis]
+    if rank == wanted + 1 > 2 and values.shape[-1] == 1:
+        return values[..., 0]
+    return values
 
 
 def accuracy(targets: tf.Tensor, outputs: tf.Tensor) -> Callable:
