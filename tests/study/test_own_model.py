@@ -15,7 +15,7 @@ import yaml
 from tf_largebatch import configs, study
 from tf_largebatch.cli.main import main
 from tf_largebatch.errors import UserError
-from tf_largebatch.study import protocol
+from tf_largebatch.study import own_model, protocol
 from tf_largebatch.study.training import Trainer
 
 RANDOM = np.random.default_rng(0)
@@ -242,6 +242,32 @@ def test_a_loss_may_be_the_metric(tmp_path):
     assert line["validation"] == pytest.approx(
         line["validation_loss"], rel=1e-5
     )
+
+
+def test_the_same_call_goes_on_where_keras_numbers_the_metric(tmp_path):
+    more = {"direction": "max", "rows": ["Adam"], "trials": 1, "seeds": 1}
+    calls = [
+        compare(tmp_path / "study", metric=keras.metrics.AUC(), **more)
+        for _ in range(2)
+    ]
+    assert calls[0] == calls[1]
+    assert calls[0]["metric"]["name"] == "auc"
+
+
+@pytest.mark.parametrize(
+    "metric, name",
+    [
+        (keras.metrics.Recall, "recall"),
+        (lambda: keras.metrics.MeanIoU(2), "mean_io_u"),
+        (lambda: keras.metrics.Recall(name="at_5"), "at_5"),
+        (lambda: keras.metrics.binary_accuracy, "binary_accuracy"),
+        (lambda: "top_5", "top_5"),
+        (lambda: lambda targets, outputs: targets, "metric"),
+    ],
+)
+def test_a_metric_has_one_name_however_often_it_is_made(metric, name):
+    names = [own_model.metric_name(metric()) for _ in range(3)]
+    assert names == [name] * 3
 
 
 MISTAKES = [

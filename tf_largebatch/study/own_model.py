@@ -351,7 +351,23 @@ def metric_name(metric: Any) -> str:
             "`metric` must be a name, a function or an object of "
             f"keras.metrics. Received: {type(metric).__name__}"
         )
-    return "metric" if name == "<lambda>" else name
+    if name == "<lambda>":
+        return "metric"
+    return unnumbered(name, type(metric).__name__)
+
+
+def unnumbered(name: str, kind: str) -> str:
+    """Returns an object's name without a number that Keras has put there.
+
+    It numbers names that it makes of the class's, so that the same call made
+    again has another one.
+
+    >>> unnumbered("mean_io_u_1", "MeanIoU"), unnumbered("at_5", "Precision")
+    ('mean_io_u', 'at_5')
+    """
+    stem = re.sub(r"_\d+$", "", name)
+    made = stem.replace("_", "") == kind.replace("_", "").lower()
+    return stem if made else name
 
 
 def is_share(name: str) -> bool:
