@@ -399,17 +399,47 @@ def test_what_does_not_go_together_is_one_line(more, words):
 @pytest.mark.parametrize(
     "data, words",
     [
-        (X, "a pair of inputs and targets. Received: array"),
-        ((X, Y, Y), "a pair of inputs and targets"),
+        (X, "a pair of inputs and targets; .* Received: array"),
+        ((X, Y, Y), "leave out weights of examples, which are not supp"),
+        (
+            tf.data.Dataset.from_tensor_slices((X, Y)),
+            "give arrays, not a tf.data.Dataset.* Received: <_Tensor",
+        ),
         ((X, Y[:-1]), "as many inputs as targets, and some. Received: 60, 59"),
         ((X[:0], Y[:0]), "Received: 0, 0 examples"),
-        ((X, [0, 1, 1]), "Received: .* of 2, 0, 0, 0 dimensions"),
+        ((X, [0, 1, 1]), "Received: 60, 3 examples"),
+        (
+            (X, [[0], [1], [1]]),
+            "arrays with numpy.asarray. Received: .* of 2, 0, 0, 0 dimensions",
+        ),
+        ((X, []), "Received: 60, 0 examples"),
+        ((X, ["a", "b"]), "Received: float32, <U1, <U1 of"),
         ((X, None), "Received: float32, object"),
     ],
 )
 def test_data_of_another_form_is_refused(data, words):
     with pytest.raises(UserError, match=words):
         keras_model.checked(data, "test_data")
+
+
+def test_a_message_of_many_examples_is_short():
+    labels = [[each] for each in range(10_000)]
+    for data in ((X, labels), (X, Y, labels), (X, [X[:9]] * 10_000)):
+        with pytest.raises(UserError) as error:
+            keras_model.checked(data, "test_data")
+        assert len(str(error.value)) < 300
+
+
+def test_a_list_of_numbers_is_an_array():
+    for labels, dtype in (
+        (Y.tolist(), "int64"),
+        (tuple(Y / 2), "float32"),
+        (list(Y > 0), "bool"),
+    ):
+        inputs, targets = keras_model.checked((X, labels), "x")
+        np.testing.assert_array_equal(inputs, X)
+        assert (targets.dtype, targets.shape) == (dtype, (60,))
+        np.testing.assert_array_equal(targets, labels)
 
 
 def test_data_has_keras_precision_at_most():

@@ -77,8 +77,9 @@ def compare(
             need not be compiled, and what it is compiled with has no effect.
             Its ``compute_loss`` and ``add_loss`` are used, and a
             ``train_step`` of its own is refused.
-        train_data: inputs and targets, each an array, or lists, tuples and
-            dicts of arrays, as the model takes them. All is held in memory.
+        train_data: inputs and targets, each an array, a list of numbers, or
+            lists, tuples and dicts of arrays, as the model takes them. All is
+            held in memory. There are no weights of examples.
         test_data: the same, for the figures that are reported.
         rows: names of optimizers of :mod:`tf_largebatch.keras`, such as
             ``"Nesterov"`` and ``"LARS"``, or mappings like the rows in

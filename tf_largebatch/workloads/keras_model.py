@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import numbers
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -278,8 +279,8 @@ def checked(data: Any, name: str) -> Data:
     """Returns inputs and targets as arrays, in the form they have.
 
     Args:
-        data: a pair, each of one array or of lists, tuples and dicts of
-            arrays.
+        data: a pair, each of one array, a list of numbers, or lists, tuples
+            and dicts of arrays.
         name: what messages call it.
 
     Raises:
@@ -287,15 +288,18 @@ def checked(data: Any, name: str) -> Data:
     """
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise UserError(
-            f"`{name}` must be a pair of inputs and targets. Received: "
-            + textwrap.shorten(repr(data), 80)
+            f"`{name}` must be a pair of inputs and targets; give arrays, not "
+            "a tf.data.Dataset, and leave out weights of examples, which are "
+            f"not supported. Received: {textwrap.shorten(repr(data), 80)}"
         )
-    inputs, targets = tf.nest.map_structure(as_array, tuple(data))
+    whole = tuple(np.asarray(x) if is_flat(x) else x for x in data)
+    inputs, targets = tf.nest.map_structure(as_array, whole)
     arrays = tf.nest.flatten((inputs, targets))
     if any(x.ndim == 0 or x.dtype.hasobject for x in arrays):
         raise UserError(
             f"`{name}` must hold arrays, an example an element of their first "
-            f"axis. Received: {listed(x.dtype for x in arrays)} of "
+            "axis; make lists arrays with numpy.asarray. Received: "
+            f"{listed(x.dtype for x in arrays)} of "
             f"{listed(x.ndim for x in arrays)} dimensions"
         )
     lengths = [len(x) for x in arrays]
@@ -305,6 +309,13 @@ def checked(data: Any, name: str) -> Data:
             f"Received: {listed(lengths)} examples"
         )
     return inputs, targets
+
+
+def is_flat(values: Any) -> bool:
+    """Whether values are a list of numbers, which TensorFlow takes apart."""
+    return isinstance(values, (list, tuple)) and all(
+        isinstance(x, (numbers.Number, np.bool_)) for x in values
+    )
 
 
 def as_array(values: Any) -> np.ndarray:
@@ -382,12 +393,14 @@ def digest(splits: Mapping[str, Data]) -> str:
 
 
 def listed(values: Iterable[Any]) -> str:
-    """Returns values as text.
+    """Returns values as text, not all of many.
 
     >>> listed([3, 4])
     '3, 4'
+    >>> listed(range(1000))
+    '0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, [...]'
     """
-    return ", ".join(map(str, values))
+    return textwrap.shorten(", ".join(map(str, values)), 60)
 
 
 @contextlib.contextmanager
