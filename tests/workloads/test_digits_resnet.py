@@ -1,5 +1,7 @@
 """The digits workload: its data, its model, its loss and its order."""
 
+import weakref
+
 import numpy as np
 import pytest
 from sklearn import datasets
@@ -95,6 +97,15 @@ def test_the_seed_decides_the_initial_weights(workload):
     for a, b in zip(one, same.get_weights()):
         np.testing.assert_array_equal(a, b)
     assert any((a != b).any() for a, b in zip(one, other))
+
+
+def test_few_initial_weights_are_kept(workload):
+    made = [
+        weakref.ref(workload.initial_weights(seed, {"gamma_0": 0.5})[0])
+        for seed in range(workloads.KEPT + 3)
+    ]
+    kept = [weights() is not None for weights in made]
+    assert kept == [False] * 3 + [True] * workloads.KEPT
 
 
 def test_every_epoch_sees_every_example_once(workload):

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tf_largebatch import keras as largebatch
+from tf_largebatch import workloads
 from tf_largebatch.errors import UserError
 from tf_largebatch.study import protocol
 from tf_largebatch.study.training import Trainer
@@ -129,6 +130,24 @@ def test_a_run_is_the_same_whatever_was_run_before(trainer, line):
     for one, other in zip(*states):
         np.testing.assert_array_equal(one, other)
     assert train(trainer, ours, seed=8) != {**line, "seed": 8}
+
+
+def test_few_initial_states_are_kept():
+    """Of tuning's seeds, which come again and again, all are."""
+
+    def counted():
+        counts.append(1)
+        return build()
+
+    counts = []
+    workload = task(counted)
+    model = workload.build_model(0, {})
+    for seeds, built in ([1, 2, 1, 2], 2), (range(3, 23), 20), ([22, 21], 0):
+        counts.clear()
+        for seed in seeds:
+            workload.start(model, seed, {})
+        assert len(counts) == built
+    assert workload.state.cache_info().currsize == workloads.KEPT
 
 
 def test_a_kind_of_optimizer_is_traced_once(trainer, line):

@@ -22,6 +22,9 @@ from tf_largebatch.errors import UserError
 Examples = Any
 Settings = Mapping[str, Any]
 NAMES = ("digits_resnet", "tiny_bert")
+# So many initial states are kept, each as large as the model. All tuning runs
+# share a few seeds; to build a model anew takes little of a run.
+KEPT = 4
 
 
 class Workload(abc.ABC):
@@ -98,7 +101,7 @@ class Workload(abc.ABC):
         chosen = [(name, settings[name]) for name in self.initial_settings]
         return self._initial_weights(seed, tuple(chosen))
 
-    @functools.cache  # noqa: B019 (a process has one workload)
+    @functools.lru_cache(KEPT)  # noqa: B019 (a process has one workload)
     def _initial_weights(self, seed: int, settings: tuple) -> list[np.ndarray]:
         return self.build_model(seed, dict(settings)).get_weights()
 

@@ -1,6 +1,7 @@
 """A workload that is a user's own Keras 3 model and arrays."""
 
 import contextlib
+import functools
 import hashlib
 import numbers
 import textwrap
@@ -54,7 +55,8 @@ class Task(workloads.Workload):
     ):
         self._splits, self._build, self._loss = splits, build, loss
         self.form: list[tuple] | None = None
-        self.states: dict[int, list[np.ndarray]] = {}
+        # Of this object alone: a process may have many, with their data.
+        self.state = functools.lru_cache(workloads.KEPT)(self.new_state)
         super().__init__(config)
         model = self.build_model(0, {})
         self.metric = self.try_out(model, metric)
@@ -101,11 +103,13 @@ class Task(workloads.Workload):
         self, model: keras.Model, seed: int, settings: workloads.Settings
     ) -> None:
         """Gives a model all that a new one has, random numbers included."""
-        if seed not in self.states:
-            new = self.build_model(seed, settings)
-            self.states[seed] = [x.numpy() for x in new.variables]
-        for variable, value in zip(model.variables, self.states[seed]):
+        del settings
+        for variable, value in zip(model.variables, self.state(seed)):
             variable.assign(value)
+
+    def new_state(self, seed: int) -> list[np.ndarray]:
+        """Returns the values of a new model's variables."""
+        return [x.numpy() for x in self.build_model(seed, {}).variables]
 
     def loss(
         self,
