@@ -140,3 +140,28 @@ def test_a_run_is_not_asked_whether_to_stop_at_its_end(trainer, row, runs):
     asked = []
     trainer.run(row, runs[0], lambda step, value: asked.append(step))
     assert asked == list(range(1, STEPS))
+
+
+def chosen(row, run, **values):
+    """Returns the run with other values of a search space's choices."""
+    numbers = {**run.hyperparameters, **values}
+    return protocol.Run(row["name"], "tune", 0, run.seed, numbers)
+
+
+def test_a_flag_that_is_chosen_is_part_of_the_program(trainer, row, runs, line):
+    corrected, not_corrected = (
+        trainer.run(row, chosen(row, runs[0], bias_correction=value))
+        for value in (True, False)
+    )
+    assert corrected["curve"] == line["curve"]  # As Adam has it anyway.
+    assert not_corrected["curve"] != line["curve"]
+    assert not_corrected["hyperparameters"]["bias_correction"] is False
+
+
+def test_a_word_that_is_chosen_is_part_of_the_program(trainer, study):
+    row = study["table"]["rows"][1]
+    run = protocol.tuning_runs(study, row)[0]
+    for variant in ("mlperf", "optax"):
+        program = trainer.program(row, chosen(row, run, variant=variant))
+        assert program.optimizer.get_config()["variant"] == variant
+        assert "variant" not in program.hyperparameters

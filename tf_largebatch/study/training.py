@@ -118,14 +118,9 @@ class Trainer:
 
     def program(self, row: Mapping[str, Any], run: Run) -> "Program":
         """Returns the program that can do a run of a row."""
-        not_the_optimizers = {*row["settings"], "learning_rate"}
-        names = sorted(set(run.hyperparameters) - not_the_optimizers)
-        options = protocol.optimizer_options(row)
         name = row["optimizer"]["class"]
         varies = protocol.takes_variables(name)
-        if not varies:
-            options |= {each: run.hyperparameters[each] for each in names}
-            names = []
+        options, names = arguments(row, run, varies)
         kind = json.dumps([name, options, names], sort_keys=True)
         if kind not in self.programs:
             if not varies:
@@ -199,6 +194,34 @@ class Trainer:
         return math.nan if math.isnan(loss) else metric, loss
 
 
+def arguments(
+    row: Mapping[str, Any], run: Run, varies: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Returns the optimizer's arguments that are a program's own.
+
+    Args:
+        row: of the protocol.
+        run: what is to be done.
+        varies: whether numbers can be variables, which flags and words cannot.
+
+    Returns:
+        The arguments, and the names of those that are variables.
+    """
+    others = {*row["settings"], "learning_rate"}
+    chosen = {
+        name: value
+        for name, value in run.hyperparameters.items()
+        if name not in others
+    }
+    names = [
+        name
+        for name, value in chosen.items()
+        if varies and protocol.is_number(value)
+    ]
+    fixed = {name: chosen[name] for name in {*chosen} - {*names}}
+    return {**protocol.optimizer_options(row), **fixed}, sorted(names)
+
+
 class Program:
     """Trains a model with one kind of optimizer, traced once.
 
@@ -206,7 +229,7 @@ class Program:
         workload: what is learnt.
         model: what learns.
         name: class of the optimizer.
-        options: its arguments that no run varies.
+        options: its arguments that are the same in all of its runs.
         names: its arguments that vary between runs, which are numbers.
     """
 
