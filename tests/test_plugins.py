@@ -334,6 +334,7 @@ def test_a_folder_that_is_not_there(install, name):
         ("steps: 24", "steps: many", "steps is 'many'"),
         ("table: mine\n", "", "table is missing"),
         ("rows:", "row:", "rows is missing"),
+        ("rows:", "settings: {1: 2}\nrows:", "settings is {1: 2} in the table"),
         ("{class: Adam}", "Adam", "give it a name, and an optimizer"),
         ("{class: Adam}", "{class: Adma}", "choose one of Adam"),
         ("{Adam:", "{LARS:", "no free hyperparameter"),

@@ -12,22 +12,13 @@ from tf_largebatch import configs
 from tf_largebatch.errors import UserError, hint
 from tf_largebatch.garden.recipes import EXPERIMENTS
 from tf_largebatch.study import protocol, spaces, tables
+from tf_largebatch.study.tables import is_mapping, is_text
 
 # What a value must be: a test, and the same in words.
 Rule = tuple[Callable[[Any], bool], str]
 Rules = Mapping[str, Rule]
 # Seconds between two signs of life.
 LONGEST_HEARTBEAT = 86_400
-
-
-def is_text(value: Any) -> bool:
-    """Whether a value is a text, and not an empty one."""
-    return isinstance(value, str) and bool(value)
-
-
-def is_mapping(value: Any) -> bool:
-    """Whether a value is a mapping whose names are texts."""
-    return isinstance(value, Mapping) and all(map(is_text, value))
 
 
 def is_list_of_texts(value: Any) -> bool:

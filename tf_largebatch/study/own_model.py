@@ -17,6 +17,7 @@ from tf_largebatch import configs
 from tf_largebatch.errors import UserError
 from tf_largebatch.study import checking, console, ledger, protocol, tables
 from tf_largebatch.study import folder as folders
+from tf_largebatch.study.spaces import is_integer
 from tf_largebatch.study.training import Trainer
 from tf_largebatch.workloads import keras_model
 
@@ -253,11 +254,6 @@ def check_counts(counts: Mapping[str, Any], seed: Any) -> None:
         raise UserError(
             f"`seed` must be an integer from 0 to {most}. Received: {seed!r}"
         )
-
-
-def is_integer(value: Any) -> bool:
-    """Whether a value is an integer that YAML has, which booleans are not."""
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def checked_name(name: Any) -> str:

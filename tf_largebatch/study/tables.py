@@ -21,8 +21,8 @@ def is_text(value: Any) -> bool:
 
 
 def is_mapping(value: Any) -> bool:
-    """Whether a value is a mapping."""
-    return isinstance(value, Mapping)
+    """Whether a value is a mapping whose names are texts."""
+    return isinstance(value, Mapping) and all(map(is_text, value))
 
 
 COUNT = (spaces.is_integer, "an integer")
