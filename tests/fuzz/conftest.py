@@ -179,12 +179,12 @@ def stops(patch, real_build):
     from official.core import task_factory, train_utils
 
     from tf_largebatch import parallel
-    from tf_largebatch.cli import bench, compare
+    from tf_largebatch.cli import bench
     from tf_largebatch.cli import train as command
     from tf_largebatch.garden import chain, evaluate, train
     from tf_largebatch.resnet import pictures
+    from tf_largebatch.study import console, ledger
     from tf_largebatch.study import folder as folders
-    from tf_largebatch.study import ledger
 
     make_strategy = train.make_strategy
 
@@ -219,7 +219,7 @@ def stops(patch, real_build):
     patch.setattr(chain, "run_part", reach)
     patch.setattr(parallel, "start", reach)
     patch.setattr(pictures, "build", reach)
-    patch.setattr(compare, "train", reach)
+    patch.setattr(console, "train", reach)
     module = types.SimpleNamespace(measure=reach)
     found = types.SimpleNamespace(import_module=lambda name: module)
     patch.setattr(bench, "importlib", found)

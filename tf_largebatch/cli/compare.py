@@ -21,30 +21,11 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from tf_largebatch.study.console import (
-    describe,
-    publish,
-    saved,
-    say,
-    table,
-    train,
-)
+from tf_largebatch.study import console
 
 if TYPE_CHECKING:
     from tf_largebatch.study.ledger import Ledger
 
-# The others are for cli.study.
-__all__ = [
-    "count",
-    "describe",
-    "main",
-    "publish",
-    "quiet",
-    "saved",
-    "say",
-    "table",
-    "train",
-]
 EXTRA = "study"
 FLAGS = flags.FlagValues()
 TABLE = flags.DEFINE_string(
@@ -116,9 +97,9 @@ def main() -> int:
     folder = pathlib.Path(OUT.value or f"runs/{study['table']['name']}")
     ledger = folders.create(folder, study, None)
     try:
-        with saved(ledger, folder):
-            train(ledger, folder, count(ledger, WORKERS))
-        publish(ledger, folder)
+        with console.saved(ledger, folder):
+            console.train(ledger, folder, count(ledger, WORKERS))
+        console.publish(ledger, folder)
     finally:
         ledger.close()
     return 0

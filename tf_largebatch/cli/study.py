@@ -45,6 +45,7 @@ from absl import flags
 
 from tf_largebatch.cli import compare
 from tf_largebatch.errors import UserError
+from tf_largebatch.study import console
 
 if TYPE_CHECKING:
     from tf_largebatch.study import storage
@@ -294,7 +295,7 @@ def create() -> int:
     folder = folder_of(study)
     ledger = made(folder, study)
     where = f"--out={folder}" + (" --storage=URL" if STORAGE.value else "")
-    compare.say(
+    console.say(
         f"{study['name']}: {ledger.total} runs of {study['steps']} steps, "
         f"{ledger.done} of them done; tf-largebatch study run {where} goes on"
     )
@@ -493,10 +494,10 @@ def work(ledger: "Ledger", folder: pathlib.Path | None) -> int:
     """Does all runs of a study that are left, and writes its report."""
     ledger.folder = folder
     try:
-        with compare.saved(ledger, folder):
-            compare.train(ledger, folder, compare.count(ledger, WORKERS))
+        with console.saved(ledger, folder):
+            console.train(ledger, folder, compare.count(ledger, WORKERS))
         if folder is not None:
-            compare.publish(ledger, folder)
+            console.publish(ledger, folder)
     finally:
         ledger.close()
     return 0
@@ -549,7 +550,7 @@ def report() -> int:
     ledger = found()
     try:
         folders.write_lines(folder, ledger)
-        compare.publish(ledger, folder)
+        console.publish(ledger, folder)
     finally:
         ledger.close()
     return 0
