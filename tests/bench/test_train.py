@@ -49,7 +49,6 @@ def test_the_table_and_the_bars_say_what_was_found(figures):
     assert [bar["ours"] for bar in bars] == [True, False]
     for bar in bars:
         assert 0 < bar["low"] <= bar["value"] <= bar["high"]
-    assert train.axis(figures) == "seconds a step"
 
 
 def test_the_bare_step_does_what_the_trainers_does():

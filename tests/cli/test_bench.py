@@ -35,14 +35,17 @@ def test_a_mistake_is_one_line(arguments, words, capsys):
 @pytest.mark.parametrize("name", bench.BENCHMARKS)
 def test_every_benchmark_has_all_functions(name):
     module = bench.importlib.import_module(bench.BENCHMARKS[name])
-    for function in ("measure", "table", "bars", "axis"):
+    for function in ("measure", "table", "bars"):
         assert callable(getattr(module, function))
+    assert module.AXIS
     options = inspect.signature(module.measure).parameters
     assert {"repeats", *bench.OF_ONE[name]} <= set(options)
 
 
 class Measured:
     """A benchmark that takes no time."""
+
+    AXIS = "seconds"
 
     def measure(self, repeats, **options):
         return {"repeats": repeats, **options}
@@ -56,9 +59,6 @@ class Measured:
             {**bar, "label": "this", "value": 2.0, "ours": True},
             {**bar, "label": "that", "value": 2.5, "ours": False},
         ]
-
-    def axis(self, figures):
-        return "seconds"
 
 
 def test_figures_are_printed_written_and_drawn(tmp_path, capsys, monkeypatch):

@@ -45,6 +45,8 @@ from tf_largebatch.study import summary
 OURS = "tf_largebatch"
 BICUBIC, BILINEAR = "Model Garden, bicubic", "Model Garden, bilinear"
 GARDEN = "Model Garden"
+# What the chart's numbers are.
+AXIS = f"records a second of processor time (%, {OURS} is 100)"
 # What is timed, and in which words.
 CLOCKS = {"wall": "a second", "cpu": "a second of processor time"}
 WARMUP = 4  # Batches.
@@ -413,9 +415,3 @@ def bar(group: str, name: str, contest: Mapping[str, Any]) -> dict[str, Any]:
         "high": 100 / ratios["q1"],
         "ours": name == OURS,
     }
-
-
-def axis(figures: Mapping[str, Any]) -> str:
-    """Returns the title of the chart's axis."""
-    del figures
-    return f"records a second of processor time (%, {OURS} is 100)"

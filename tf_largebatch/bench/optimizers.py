@@ -29,6 +29,8 @@ SCRIPT = pathlib.Path(__file__).with_name("contestant.py")
 # Bytes that have to move, a float32 parameter, by algorithm.
 BYTES = {"momentum": 20, "Adam": 28, "LARS": 28, "LAMB": 40}
 SLOTS = {"momentum": 1, "Adam": 2, "LARS": 1, "LAMB": 2}
+# What the chart's numbers are.
+AXIS = "times the floor (the bytes that must move, at a copy's bandwidth)"
 # What a process has beside its variables; how much of what is free is used.
 IMPORTED, USED = 1 << 30, 0.7
 
@@ -494,9 +496,3 @@ def bars(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for row in figures["rows"]
     ]
-
-
-def axis(figures: Mapping[str, Any]) -> str:
-    """Returns what the chart's numbers are."""
-    del figures
-    return "times the floor (the bytes that must move, at a copy's bandwidth)"

@@ -27,6 +27,8 @@ from tf_largebatch.workloads import digits_resnet
 WORKLOAD, TABLE, ROW = "digits_resnet", "table4", "nesterov"
 # What of a trial by fit is measured: all of it, and fit alone, once more.
 WHOLE, AGAIN = "whole trial", "fit again"
+# What the chart's numbers are.
+AXIS = "trials a minute"
 STUDY = "study"
 FITS = {
     "fit, tf_largebatch.keras.Nesterov": lambda numbers, steps: (
@@ -319,9 +321,3 @@ def bars(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for name, way in figures["ways"].items()
     ]
-
-
-def axis(figures: Mapping[str, Any]) -> str:
-    """Returns what the chart's numbers are."""
-    del figures
-    return "trials a minute"

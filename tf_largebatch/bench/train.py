@@ -35,6 +35,8 @@ from tf_largebatch.study import summary
 
 RECIPE = "resnet50/nesterov_b_32k"
 TRAINER, BARE = "trainer", "bare step"
+# What the chart's numbers are.
+AXIS = "seconds a step"
 # A group of ghost batch norm has as many examples as on a TPU's core, or fewer.
 VIRTUAL_BATCH = 64
 CLOCKS = {"wall": "seconds", "cpu": "seconds of processor time"}
@@ -319,9 +321,3 @@ def bars(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for name, times in figures["seconds"].items()
     ]
-
-
-def axis(figures: Mapping[str, Any]) -> str:
-    """Returns the title of the chart's axis."""
-    del figures
-    return "seconds a step"

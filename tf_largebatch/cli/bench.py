@@ -38,7 +38,7 @@ from tf_largebatch.errors import UserError
 EXTRA = "study,garden"
 POSITIONAL = "what"
 # Each has measure(repeats, ...), which returns what JSON has, table(figures),
-# which returns it as text, and bars(figures) and axis(figures) for the chart.
+# which returns it as text, and bars(figures) and AXIS for the chart.
 BENCHMARKS = {
     "input": "tf_largebatch.bench.input",
     "optimizers": "tf_largebatch.bench.optimizers",
@@ -149,7 +149,7 @@ def main() -> int:
     if PLOT.value:
         from tf_largebatch.bench import chart
 
-        chart.draw(benchmark.bars(figures), benchmark.axis(figures), PLOT.value)
+        chart.draw(benchmark.bars(figures), benchmark.AXIS, PLOT.value)
     print(benchmark.table(figures))
     return stopping.INTERRUPTED if figures.get("stopped") else 0
 
