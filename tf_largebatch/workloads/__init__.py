@@ -22,9 +22,9 @@ from tf_largebatch.errors import UserError
 Examples = Any
 Settings = Mapping[str, Any]
 NAMES = ("digits_resnet", "tiny_bert")
-# So many initial states are kept, each as large as the model. All tuning runs
-# share a few seeds; to build a model anew takes little of a run.
-KEPT = 4
+# So many initial states are kept, each as large as the model: rows share their
+# seeds, so that with more of them every run builds its model anew.
+KEPT = 16
 
 
 class Workload(abc.ABC):
