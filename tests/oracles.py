@@ -148,13 +148,15 @@ def lars(
     lam = weight_decay if decayed else 0.0
     if variant == "timm":
         adapted = adapted and lam != 0
+    # The loss has the decay of the older tf.contrib's LARS.
+    fallback_lam = 0.0 if variant == "contrib_old" else lam
     eps = given(epsilon, 1e-8 if variant == "timm" else 0.0)
     v = np.zeros_like(w)
     for g, eta in zip(gradients, rates):
         if adapted:
             w, v = step(w, v, g, eta, momentum, lam, trust_coefficient, eps)
         else:
-            w, v = fallback_step(w, v, g + lam * w, eta, momentum)
+            w, v = fallback_step(w, v, g + fallback_lam * w, eta, momentum)
     return w
 
 

@@ -239,10 +239,26 @@ def test_lars_without_adaptation_is_heavy_ball(family, run, falling, variant):
     heavy_ball = family.largebatch.HeavyBall(
         falling,
         0.8,
-        weight_decay=0.1,
+        weight_decay=0.0 if variant == "contrib_old" else 0.1,
         learning_rate_in_momentum=variant in FALLBACK_RATE_INSIDE,
     )
     assert_equal(run(lars), run(heavy_ball))
+
+
+@pytest.mark.parametrize("unadapted", [(), ["kernel"], [".*"]])
+def test_contrib_old_leaves_all_decay_to_the_loss(
+    family, run, gradients, unadapted
+):
+    lars = family.largebatch.LARS(
+        0.5,
+        weight_decay=0.1,
+        exclude_from_layer_adaptation=unadapted,
+        exclude_from_weight_decay=(),
+        variant="contrib_old",
+    )
+    ends = run(lars, gradients=scaled(gradients, 0))
+    for path, start in STARTS.items():
+        np.testing.assert_array_equal(ends[path][-1], start)
 
 
 def test_timm_adapts_nothing_without_decay(family, run, falling):

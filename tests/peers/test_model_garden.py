@@ -61,7 +61,7 @@ def our_lars(family, **arguments):
         (True, "timm", EVERY),
         (True, "model_garden_outside", EVERY),
         (False, "model_garden_outside", set()),
-        (False, "contrib_old", EVERY - FALLBACK),
+        (False, "contrib_old", EVERY - {"dense/bias"}),  # No decay.
         (False, "timm", EVERY - FALLBACK),
         (False, "mlperf", EVERY - FALLBACK),
         (False, "model_garden", EVERY),

@@ -24,7 +24,8 @@ class LARS(LargeBatchOptimizer):
     Args:
         learning_rate: eta; a float, a schedule or a scalar variable.
         momentum: mu, of LARS and of heavy ball. Defaults to `0.929`.
-        weight_decay: lambda. Defaults to `1e-4`.
+        weight_decay: lambda. Defaults to `1e-4`. With variant `contrib_old`
+            it enters the ratio alone, and the loss must have the decay.
         trust_coefficient: c. Defaults to `0.001`.
         epsilon: added to the ratio's denominator. None means the variant's,
             which is `0` for the default one.
@@ -109,12 +110,10 @@ class LARS(LargeBatchOptimizer):
         hyperparameters,
     ):
         published = LARS_VARIANTS[self.variant]
+        decay = hyperparameters["weight_decay"] if treatment.decayed else 0.0
         shared = {
             "learning_rate": learning_rate,
             "momentum": hyperparameters["momentum"],
-            "weight_decay": (
-                hyperparameters["weight_decay"] if treatment.decayed else 0.0
-            ),
         }
         if treatment.adapted:
             return rules.lars(
@@ -122,6 +121,7 @@ class LARS(LargeBatchOptimizer):
                 w,
                 g,
                 *slots,
+                weight_decay=decay,
                 trust_coefficient=hyperparameters["trust_coefficient"],
                 epsilon=hyperparameters["epsilon"],
                 variant=published,
@@ -129,5 +129,11 @@ class LARS(LargeBatchOptimizer):
             )
         in_momentum = published.fallback_learning_rate_in_momentum
         return rules.heavy_ball(
-            xp, w, g, *slots, learning_rate_in_momentum=in_momentum, **shared
+            xp,
+            w,
+            g,
+            *slots,
+            weight_decay=decay if published.adds_decay else 0.0,
+            learning_rate_in_momentum=in_momentum,
+            **shared,
         )

@@ -22,7 +22,8 @@ class LARSVariant:
         learning_rate_in_momentum: whether the rate stands inside the buffer.
         fallback_learning_rate_in_momentum: the same for the heavy ball of
             the variables without layer adaptation.
-        adds_decay: whether ``lambda w`` is added to the gradient.
+        adds_decay: whether ``lambda w`` is added to the gradient, with layer
+            adaptation or without. Where not, lambda enters the ratio alone.
         freezes_zero_weights: the ratio is 0, not 1, where ``||w|| = 0 <
             ||g||``.
         adapts_without_decay: whether a variable without decay is adapted.
