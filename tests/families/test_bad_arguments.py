@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
+
+from tf_largebatch.optimizers.base import check_hyperparameter
 
 BAD = [
     ("HeavyBall", {"learning_rate": -0.1}),
@@ -14,7 +17,13 @@ BAD = [
     ("HeavyBall", {"learning_rate": 10**400}),
     ("HeavyBall", {"learning_rate": np.array([0.1, 0.2])}),
     ("HeavyBall", {"learning_rate": np.str_("0.1")}),
+    ("HeavyBall", {"learning_rate": np.array(-0.1)}),
+    ("HeavyBall", {"learning_rate": np.array(math.nan)}),
+    ("HeavyBall", {"learning_rate": tf.constant(-1.0)}),
+    ("HeavyBall", {"learning_rate": np.array(True)}),
     ("HeavyBall", {"momentum": np.array([0.1, 0.2])}),
+    ("HeavyBall", {"momentum": np.array(1.0)}),
+    ("HeavyBall", {"momentum": lambda: 0.9}),
     ("HeavyBall", {"momentum": 1.0}),
     ("Nesterov", {"momentum": -0.1}),
     ("Nesterov", {"momentum": True}),
@@ -32,6 +41,8 @@ BAD = [
     ("LARS", {"exclude_from_weight_decay": [1]}),
     ("Adam", {"beta_1": 1}),
     ("Adam", {"beta_2": math.nan}),
+    ("Adam", {"beta_2": tf.constant(1)}),
+    ("Adam", {"weight_decay": float}),
     ("Adam", {"epsilon": "1e-8"}),
     ("Adam", {"bias_correction": 1}),
     ("LAMB", {"beta_2": 1.5}),
@@ -50,6 +61,26 @@ def test_a_bad_argument_is_named_in_one_line(family, bad_name, arguments):
     message = str(caught.value)
     assert f"`{argument}`" in message
     assert "\n" not in message
+
+
+def test_only_the_rate_may_be_a_schedule(family):
+    schedule = family.largebatch.Cosine(0.9, 10)
+    family.optimizer("LARS", learning_rate=schedule)
+    with pytest.raises(ValueError, match="`momentum` must be a finite number"):
+        family.optimizer("LARS", momentum=schedule)
+
+
+def test_an_array_of_one_number_is_a_number(family):
+    optimizer = family.optimizer("HeavyBall", momentum=np.array(0.5))
+    assert optimizer.get_config()["momentum"] == 0.5
+
+
+def test_a_tensor_without_a_value_passes():
+    @tf.function
+    def trace(value):
+        check_hyperparameter("momentum", value)
+
+    trace(tf.constant(0.5))
 
 
 def test_the_variants_are_listed_where_one_is_unknown(family):

@@ -225,23 +225,39 @@ def joined(
 def check_hyperparameter(name: str, value: Any) -> None:
     """Raises ValueError where a Python value is no sensible one.
 
-    Schedules and variables, whose value is not known here, pass. None, which
-    stands for another argument's value, passes for LAMB's fallback.
+    Variables, whose value may change, and a learning rate that is a schedule
+    or a function pass. None, which stands for another argument's value, passes
+    for LAMB's fallback.
     """
     if value is None and name.startswith("fallback_"):
         return
     below_one = name in UNIT_INTERVAL
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        valid = is_finite_and_not_negative(value)
-        valid = valid and not (below_one and float(value) >= 1)
+    known = number_in(value)
+    if isinstance(known, numbers.Real) and not isinstance(known, bool):
+        valid = is_finite_and_not_negative(known)
+        valid = valid and not (below_one and float(known) >= 1)
     else:
-        valid = is_scalar_of_numbers(value) or callable(value)
+        is_rate = name == "learning_rate" and callable(value)
+        valid = is_rate or is_scalar_of_numbers(value)
     if not valid:
         wanted = "at least 0 and below 1" if below_one else "0 or larger"
         raise ValueError(
             f"`{name}` must be a finite number, {wanted}. "
             f"Received: {name}={value!r}"
         )
+
+
+def number_in(value: Any) -> Any:
+    """Returns the number that an array or a tensor is, or the value itself.
+
+    >>> import numpy
+    >>> number_in(numpy.array(-0.5)), number_in("x")
+    (-0.5, 'x')
+    """
+    if is_scalar_of_numbers(value) and not hasattr(value, "assign"):
+        with contextlib.suppress(TypeError):  # While a graph is traced.
+            return float(value)
+    return value
 
 
 def is_scalar_of_numbers(value: Any) -> bool:
