@@ -133,6 +133,21 @@ def test_a_class_of_kerass_own(monkeypatch):
     assert "Other is for models of Keras 3" in reason
 
 
+def test_a_schedule_that_is_of_a_keras_already(monkeypatch):
+    """Of tf_keras it is taken as it is; of Keras 3 it does not fit."""
+    theirs = {
+        "trapezoid": "own_optimizer.tf_keras:Trapezoid",
+        "other": "own_optimizer.keras:Trapezoid",
+    }
+    monkeypatch.setitem(KINDS, "schedule", theirs)
+    made = model_garden.build_optimizer(config().trainer.optimizer_config)
+    from own_optimizer.tf_keras import Trapezoid
+
+    assert type(made._learning_rate) is Trapezoid
+    reason = message_of(config, {"learning_rate": {"type": "other"}})
+    assert "other is for models of Keras 3" in reason
+
+
 def test_a_name_of_the_gardens_cannot_be_taken(monkeypatch):
     monkeypatch.setitem(
         KINDS, "optimizer", {"adamw": "own_optimizer.lion:Lion"}

@@ -6,14 +6,12 @@
 >>> model.compile(optimizer=LARS(0.1), loss="mse")
 """
 
-import functools
-
 from keras.saving import register_keras_serializable
 
 from tf_largebatch import optimizers, schedules
 from tf_largebatch.keras.optimizer import KerasOptimizer as _Optimizer
 from tf_largebatch.keras.schedule import KerasSchedule as _Schedule
-from tf_largebatch.optimizers.base import joined
+from tf_largebatch.optimizers.base import check_adaptable, joined
 from tf_largebatch.variables import BIAS_AND_NORM
 
 __all__ = [
@@ -72,7 +70,6 @@ class BertPolynomial(schedules.BertPolynomial, _Schedule):
     __doc__ = schedules.BertPolynomial.__doc__
 
 
-@functools.cache
 def adapt(kind: type) -> type:
     """Returns an optimizer's or a schedule's class for Keras 3.
 
@@ -81,6 +78,9 @@ def adapt(kind: type) -> type:
             :class:`tf_largebatch.optimizers.base.LargeBatchOptimizer` or of
             :class:`tf_largebatch.schedules.Schedule`.
 
+    Raises:
+        ValueError: it is no such class.
+
     >>> class Flat(schedules.Schedule):
     ...     function = staticmethod(lambda xp, step, peak, total_steps: peak)
     ...     def __init__(self, peak, total_steps):
@@ -88,6 +88,10 @@ def adapt(kind: type) -> type:
     >>> adapt(Flat)(0.1, total_steps=5)(3)
     0.1
     """
+    check_adaptable(kind)
+    own = globals().get(kind.__name__)
+    if own in kind.__subclasses__():
+        return own  # Another of its name would be loaded in its stead.
     is_schedule = issubclass(kind, schedules.Schedule)
     base = _Schedule if is_schedule else _Optimizer
     return joined(kind, base, "keras", register_keras_serializable)

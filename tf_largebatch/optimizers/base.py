@@ -1,6 +1,7 @@
 """What all optimizers of both Keras families share."""
 
 import contextlib
+import functools
 import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
@@ -10,10 +11,13 @@ from absl import logging
 
 from tf_largebatch import variables
 from tf_largebatch.rules.arrays import Array, Namespace
-from tf_largebatch.schedules import is_finite_and_not_negative
+from tf_largebatch.schedules import Schedule, is_finite_and_not_negative
 from tf_largebatch.variables import Selector, Shape, Treatment
 
 UNIT_INTERVAL = ("momentum", "beta_1", "beta_2")
+
+# What the classes of a Keras family stem from.
+FAMILY_BASES = ("Optimizer", "LearningRateSchedule")
 
 
 class LargeBatchOptimizer:
@@ -191,8 +195,14 @@ class LargeBatchOptimizer:
         """Does nothing: the update rule decays, not the Keras base class."""
 
 
-def family_of(kind: type) -> str | None:
+def family_of(
+    kind: type, bases: Sequence[str] = FAMILY_BASES[:1]
+) -> str | None:
     """Returns which Keras an optimizer's class is of; None is neither.
+
+    Args:
+        kind: the class.
+        bases: names of Keras's classes that make it one of a family.
 
     >>> from tf_largebatch import keras, optimizers, tf_keras
     >>> from tf_largebatch.optimizers import lamb
@@ -201,11 +211,27 @@ def family_of(kind: type) -> str | None:
     """
     for base in kind.__mro__:
         package = base.__module__.partition(".")[0]
-        if base.__name__ == "Optimizer" and package in ("keras", "tf_keras"):
+        if base.__name__ in bases and package in ("keras", "tf_keras"):
             return package
     return None
 
 
+def check_adaptable(kind: Any) -> None:
+    """Raises ValueError at what cannot be made one of a Keras family.
+
+    A class that is of one already would be registered under its name anew.
+    """
+    wanted = (LargeBatchOptimizer, Schedule)
+    valid = isinstance(kind, type) and issubclass(kind, wanted)
+    if not valid or family_of(kind, FAMILY_BASES):
+        raise ValueError(
+            "`kind` must be a class of neither Keras family, a subclass of "
+            "tf_largebatch.optimizers.base.LargeBatchOptimizer or of "
+            f"tf_largebatch.schedules.Schedule. Received: {kind=}"
+        )
+
+
+@functools.cache
 def joined(
     kind: type, base: type, family: str, register: Callable[[str], Any]
 ) -> type:

@@ -36,7 +36,11 @@ from official.modeling.optimization.configs import (
 from tf_largebatch import plugins, schedules
 from tf_largebatch import tf_keras as largebatch
 from tf_largebatch.errors import UserError
-from tf_largebatch.optimizers.base import LargeBatchOptimizer, family_of
+from tf_largebatch.optimizers.base import (
+    FAMILY_BASES,
+    LargeBatchOptimizer,
+    family_of,
+)
 
 Selector = str | list[str]
 
@@ -88,7 +92,7 @@ class Open(oneof.OneOfConfig):
             UserError: it cannot be used, or is for Keras 3.
         """
         found = plugins.load(cls.kind, name, cls.own(), cls.wanted, family_of)
-        its = family_of(found)
+        its = family_of(found, FAMILY_BASES)
         if its == "keras":
             raise UserError(
                 f"the {cls.kind} {name} is for models of Keras 3, and the "
