@@ -120,7 +120,7 @@ def lars(
             weight_decay if variant.norm_of == "gradient" else 0.0,
             trust_coefficient,
             epsilon,
-            variant.freezes_zero_weights,
+            variant,
         )
 
     normed = {"decayed_gradient": update, "momentum": v}.get(variant.norm_of, g)

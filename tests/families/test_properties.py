@@ -264,7 +264,8 @@ def test_contrib_old_leaves_all_decay_to_the_loss(
 def test_timm_adapts_nothing_without_decay(family, run, falling):
     undecayed = {"weight_decay": 0.1, **PURE, "exclude_from_weight_decay": [""]}
     heavy_ball = run(family.largebatch.HeavyBall(falling))
-    for arguments in (undecayed, {"weight_decay": 0, **PURE}):
+    held = {"weight_decay": family.variable(0.0, "decay"), **PURE}
+    for arguments in (undecayed, {"weight_decay": 0, **PURE}, held):
         timm = family.largebatch.LARS(falling, 0.9, variant="timm", **arguments)
         assert_equal(run(timm), heavy_ball)
 

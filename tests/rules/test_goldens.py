@@ -100,10 +100,27 @@ def test_what_stands_in_the_buffer_of_lars(variant, end):
             v,
             learning_rate=rate,
             momentum=0.5,
+            weight_decay=1e-30,  # Next to none; timm needs some to adapt.
             trust_coefficient=0.5,
             variant=LARS_VARIANTS[variant],
         )
     assert_equal(w, end)
+
+
+@pytest.mark.parametrize("none", [0.0, np.array(0.0)])
+def test_the_ratio_of_timm_is_1_without_decay(none):
+    w, v = rules.lars(
+        np,
+        8.0,
+        2.0,
+        1.0,
+        learning_rate=0.5,
+        momentum=0.5,
+        weight_decay=none,
+        trust_coefficient=0.5,
+        variant=LARS_VARIANTS["timm"],
+    )
+    assert_equal((w, v), (6.75, 2.5))
 
 
 @pytest.mark.parametrize(

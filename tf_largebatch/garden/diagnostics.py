@@ -135,7 +135,7 @@ def ratio_of_lars(
         decay if variant.norm_of == "gradient" else 0.0,
         numbers["trust_coefficient"],
         numbers["epsilon"],
-        variant.freezes_zero_weights,
+        variant,
     )
 
 

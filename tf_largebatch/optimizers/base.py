@@ -101,7 +101,6 @@ class LargeBatchOptimizer:
             self._selectors.get("exclude_from_layer_adaptation", ()),
             self._selectors["exclude_from_weight_decay"],
         )
-        treatments = tuple(map(self.treat, treatments))
         logging.info(
             "%s: %d variables, %d with layer adaptation, %d with weight decay",
             type(self).__name__,
@@ -110,10 +109,6 @@ class LargeBatchOptimizer:
             sum(treatment.decayed for treatment in treatments),
         )
         self.keep(_treatments=treatments)
-
-    def treat(self, treatment: Treatment) -> Treatment:
-        """Returns the treatment as the variant of the algorithm has it."""
-        return treatment
 
     def step(
         self,

@@ -1,6 +1,5 @@
 """LARS and its published variants as a Keras optimizer, without its Keras."""
 
-import dataclasses
 from typing import Any, ClassVar
 
 from tf_largebatch.optimizers.base import (
@@ -9,8 +8,7 @@ from tf_largebatch.optimizers.base import (
     first_given,
 )
 from tf_largebatch.rules import LARS_VARIANTS
-from tf_largebatch.rules.arrays import is_zero
-from tf_largebatch.variables import BIAS_AND_NORM, Selector, Treatment
+from tf_largebatch.variables import BIAS_AND_NORM, Selector
 
 
 class LARS(LargeBatchOptimizer):
@@ -59,7 +57,6 @@ class LARS(LargeBatchOptimizer):
     slot_names: ClassVar[tuple[str, ...]] = ("momentum",)
     has_kernels: ClassVar[bool] = True
     variant: str
-    weight_decay: Any
 
     def __init__(
         self,
@@ -89,13 +86,6 @@ class LARS(LargeBatchOptimizer):
             },
             **kwargs,
         )
-
-    def treat(self, treatment: Treatment) -> Treatment:
-        published = LARS_VARIANTS[self.variant]
-        decayed = treatment.decayed and not is_zero(self.weight_decay)
-        if not decayed and not published.adapts_without_decay:
-            return dataclasses.replace(treatment, adapted=False)
-        return treatment
 
     def step(
         self,

@@ -56,7 +56,7 @@ def lars(
             weight_decay if variant.norm_of == "gradient" else 0.0,
             trust_coefficient,
             epsilon,
-            variant.freezes_zero_weights,
+            variant,
         )
 
     eta_inside, eta_outside = (
@@ -78,22 +78,25 @@ def trust_ratio(
     weight_decay: Scalar,
     trust_coefficient: Scalar,
     epsilon: Scalar,
-    freezes_zero_weights: bool,
+    variant: LARSVariant,
 ) -> Array:
     """Returns ``c ||w|| / (||g|| + lambda ||w|| + eps)``, 1 at a zero norm.
 
     With ``freezes_zero_weights`` it is 1 only where both norms are 0, so
     that a variable that starts at zero gets the ratio 0 and never moves.
+    Without ``adapts_without_decay`` it is 1 as well where lambda is 0.
     """
     one = xp.ones_like(w_norm)
     denominator = g_norm + weight_decay * w_norm + epsilon
     ratio = (
         trust_coefficient * w_norm / xp.where(denominator > 0, denominator, one)
     )
-    if freezes_zero_weights:
+    if variant.freezes_zero_weights:
         has_ratio = xp.logical_and(
             xp.logical_or(w_norm > 0, g_norm > 0), denominator > 0
         )
     else:
         has_ratio = xp.logical_and(w_norm > 0, g_norm > 0)
+    if not variant.adapts_without_decay:
+        has_ratio = xp.logical_and(has_ratio, weight_decay * one > 0)
     return xp.where(has_ratio, ratio, one)

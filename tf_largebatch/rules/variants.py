@@ -26,7 +26,7 @@ class LARSVariant:
             adaptation or without. Where not, lambda enters the ratio alone.
         freezes_zero_weights: the ratio is 0, not 1, where ``||w|| = 0 <
             ||g||``.
-        adapts_without_decay: whether a variable without decay is adapted.
+        adapts_without_decay: whether the ratio is not 1 where lambda is 0.
         epsilon: the default of ``epsilon``.
     """
 
