@@ -34,7 +34,13 @@ def test_a_public_class_is_explained(name, family):
     constructor = getattr(getattr(tf_largebatch, family), name)
     doc = inspect.cleandoc(constructor.__doc__)
 
-    assert doctest.DocTestParser().get_examples(doc)
+    examples = doctest.DocTestParser().get_examples(doc)
+    imported = [
+        example.source.split()[1]
+        for example in examples
+        if example.source.startswith(("from ", "import "))
+    ]
+    assert imported == [f"tf_largebatch.{family}"]
     assert explained(doc) == list(inspect.signature(constructor).parameters)
     assert re.search(r"^Raises:\n    ValueError: ", doc, re.MULTILINE)
     assert re.search(r"^Source: ", doc, re.MULTILINE)

@@ -25,14 +25,12 @@ class HeavyBall(LargeBatchOptimizer):
     Raises:
         ValueError: a hyperparameter is negative, NaN or out of range.
 
-    Example:
+    Example, as `keras.optimizers.SGD` computes it:
 
-    >>> import keras
     >>> from tf_largebatch.keras import HeavyBall
-    >>> w = keras.Variable([1.0])
-    >>> HeavyBall(0.1).apply([keras.ops.array([2.0])], [w])
-    >>> print(keras.ops.convert_to_numpy(w))
-    [0.8]
+    >>> optimizer = HeavyBall(0.1, learning_rate_in_momentum=True)
+    >>> optimizer.momentum
+    0.9
 
     Source: Polyak 1964; the fallback of the published LARS pipeline
     (section 2.1.3 of the paper).

@@ -30,44 +30,50 @@ __all__ = [
 _register = register_keras_serializable("tf_largebatch")
 
 
+def _explained(kind: type) -> str:
+    """Returns a class's docstring with its example for tf_keras."""
+    text = kind.__doc__ or ""
+    return text.replace("tf_largebatch.keras", "tf_largebatch.tf_keras")
+
+
 @_register
 class HeavyBall(optimizers.HeavyBall, _Optimizer):
-    __doc__ = optimizers.HeavyBall.__doc__
+    __doc__ = _explained(optimizers.HeavyBall)
 
 
 @_register
 class Nesterov(optimizers.Nesterov, _Optimizer):
-    __doc__ = optimizers.Nesterov.__doc__
+    __doc__ = _explained(optimizers.Nesterov)
 
 
 @_register
 class LARS(optimizers.LARS, _Optimizer):
-    __doc__ = optimizers.LARS.__doc__
+    __doc__ = _explained(optimizers.LARS)
 
 
 @_register
 class Adam(optimizers.Adam, _Optimizer):
-    __doc__ = optimizers.Adam.__doc__
+    __doc__ = _explained(optimizers.Adam)
 
 
 @_register
 class LAMB(optimizers.LAMB, _Optimizer):
-    __doc__ = optimizers.LAMB.__doc__
+    __doc__ = _explained(optimizers.LAMB)
 
 
 @_register
 class PiecewisePolynomial(schedules.PiecewisePolynomial, _Schedule):
-    __doc__ = schedules.PiecewisePolynomial.__doc__
+    __doc__ = _explained(schedules.PiecewisePolynomial)
 
 
 @_register
 class Cosine(schedules.Cosine, _Schedule):
-    __doc__ = schedules.Cosine.__doc__
+    __doc__ = _explained(schedules.Cosine)
 
 
 @_register
 class BertPolynomial(schedules.BertPolynomial, _Schedule):
-    __doc__ = schedules.BertPolynomial.__doc__
+    __doc__ = _explained(schedules.BertPolynomial)
 
 
 def adapt(kind: type) -> type:
