@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import inspect
+import pathlib
 import pkgutil
 import re
 
@@ -19,6 +20,7 @@ MODULES = ["tf_largebatch"] + [
     )
 ]
 NO_CLASSES = {"BIAS_AND_NORM", "adapt"}
+SOURCES = sorted(pathlib.Path(tf_largebatch.__file__).parent.rglob("*.py"))
 CLASSES = sorted(set(tf_largebatch.keras.__all__) - NO_CLASSES)
 
 
@@ -26,6 +28,27 @@ CLASSES = sorted(set(tf_largebatch.keras.__all__) - NO_CLASSES)
 def test_examples(name):
     module = importlib.import_module(name)
     assert doctest.testmod(module).failed == 0
+
+
+def test_what_is_referred_to_is_there():
+    found = {
+        name
+        for path in SOURCES
+        for name in re.findall(
+            r":[a-z]+:`~?(tf_largebatch[\w.]+)`", path.read_text()
+        )
+    }
+    assert len(found) > 10
+    missing = [name for name in sorted(found) if not is_there(name)]
+    assert not missing
+
+
+def is_there(name):
+    """Whether a dotted name is that of a module or of what one has."""
+    module, _, rest = name.rpartition(".")
+    if name in MODULES:
+        return True
+    return module in MODULES and hasattr(importlib.import_module(module), rest)
 
 
 @pytest.mark.parametrize("family", ["keras", "tf_keras"])

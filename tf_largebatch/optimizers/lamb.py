@@ -41,7 +41,7 @@ class LAMB(LargeBatchOptimizer):
             means `weight_decay` wherever that selector does not exclude.
         variant: which published algorithm: `mlperf` (default), `keras`,
             `flax` or `bert_2019`; see
-            :data:`tf_largebatch.LAMB_VARIANTS`.
+            :data:`tf_largebatch.rules.LAMB_VARIANTS`.
         **kwargs: arguments of the Keras base class, such as `name` and
             `global_clipnorm`.
 

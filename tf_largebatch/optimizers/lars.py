@@ -35,7 +35,7 @@ class LARS(LargeBatchOptimizer):
         variant: which published algorithm: `mlperf` (default), `mlperf_tf`,
             `contrib_old`, `optax`, `model_garden`, `model_garden_outside`,
             `timm` or `flax_2020`; see
-            :data:`tf_largebatch.LARS_VARIANTS`.
+            :data:`tf_largebatch.rules.LARS_VARIANTS`.
         **kwargs: arguments of the Keras base class, such as `name` and
             `global_clipnorm`.
 
