@@ -121,6 +121,19 @@ def test_counters_are_exact_far_beyond_float32(step):
     np.testing.assert_allclose(1 - w.numpy(), rate * 0.1 * 1.9, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["Adam", "LAMB"])
+def test_the_first_step_is_right_with_the_largest_beta(family, name):
+    """Adam's direction is the gradient's sign; LAMB's ratio is 2 to 1."""
+    beta = float(np.nextafter(1 - 2.0**-25, 0))
+    optimizer = getattr(family.largebatch, name)(
+        0.25, beta_2=beta, epsilon=0.0, weight_decay=0.0
+    )
+    w = family.variable([[2.0]])
+    optimizer.apply_gradients([(tf.constant([[-3.0]]), w)])
+    moved = 0.5 if name == "LAMB" else 0.25
+    np.testing.assert_allclose(w.numpy(), [[2 + moved]], rtol=1e-6)
+
+
 @pytest.mark.parametrize("step", [10**7, *LATE])
 def test_adam_is_right_after_so_many_steps(step):
     """With a beta so near to 1 that the corrections are still on the way."""

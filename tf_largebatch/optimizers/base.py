@@ -15,6 +15,8 @@ from tf_largebatch.schedules import Schedule, is_finite_and_not_negative
 from tf_largebatch.variables import Selector, Shape, Treatment
 
 UNIT_INTERVAL = ("momentum", "beta_1", "beta_2")
+# From here on float32 rounds to 1, of which an average is none.
+ROUNDS_TO_ONE = 1 - 2.0**-25
 
 # What the classes of a Keras family stem from.
 FAMILY_BASES = ("Optimizer", "LearningRateSchedule")
@@ -256,12 +258,13 @@ def check_hyperparameter(name: str, value: Any) -> None:
     known = number_in(value)
     if isinstance(known, numbers.Real) and not isinstance(known, bool):
         valid = is_finite_and_not_negative(known)
-        valid = valid and not (below_one and float(known) >= 1)
+        valid = valid and not (below_one and float(known) >= ROUNDS_TO_ONE)
     else:
         is_rate = name == "learning_rate" and callable(value)
         valid = is_rate or is_scalar_of_numbers(value)
     if not valid:
-        wanted = "at least 0 and below 1" if below_one else "0 or larger"
+        below = "at least 0 and below 1, in float32 too"
+        wanted = below if below_one else "0 or larger"
         raise ValueError(
             f"`{name}` must be a finite number, {wanted}. "
             f"Received: {name}={value!r}"
