@@ -14,8 +14,8 @@ array([0.0000e+00, 1.7625e+00, 7.0500e+00, 6.0000e-06], dtype=float32)
 
 import math
 import numbers
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ClassVar
 
 from tf_largebatch.rules.arrays import Array, Namespace
 
@@ -180,9 +180,13 @@ class Schedule:
     """
 
     function: Callable[..., Array]
+    # Of the arguments, which are no numbers but bools, and which must be
+    # larger than 0, as 0^0 = 1 would be left where there is nothing left.
+    options: ClassVar[tuple[str, ...]] = ()
+    positive: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, **arguments: Any):
-        check_arguments(arguments)
+        check_arguments(arguments, self.options, self.positive)
         self.arguments: Mapping[str, Any] = arguments
 
     def rate(self, xp: Namespace, step: Array) -> Array:
@@ -205,13 +209,13 @@ class PiecewisePolynomial(Schedule):
         initial: rate at step 0. Defaults to 0.
         final: rate at the end and beyond it. Defaults to 0.
         warmup_power: exponent of the warmup. Defaults to 1.
-        decay_power: exponent of the decay. Defaults to 2.
+        decay_power: exponent of the decay, larger than 0. Defaults to 2.
         decay_steps: None means ``total_steps - warmup_steps``; the published
             LARS pipeline decays over one step more.
 
     Raises:
-        ValueError: warmup longer than the run, or a value that is negative
-            or no finite number.
+        ValueError: warmup longer than the run, a value that is negative or no
+            finite number, or a `decay_power` of 0.
 
     Example, Nesterov's Configuration B of the paper's table 1:
 
@@ -227,6 +231,7 @@ class PiecewisePolynomial(Schedule):
     """
 
     function = staticmethod(piecewise_polynomial)
+    positive: ClassVar[tuple[str, ...]] = ("decay_power",)
 
     def __init__(
         self,
@@ -298,15 +303,16 @@ class BertPolynomial(Schedule):
         peak: rate at the end of warmup.
         total_steps: steps of the whole run.
         warmup_steps: may be fractional and 0.
-        power: exponent of the decay. Defaults to 1.
+        power: exponent of the decay, larger than 0. Defaults to 1.
         warmup_power: exponent of the warmup. Defaults to 1.
         discontinuous: True decays from step 0 and lets the warmup overwrite
             it, as google-research/bert's optimization.py does, so that the
             rate drops when the warmup ends. Defaults to False.
 
     Raises:
-        ValueError: warmup longer than the run, or a value that is negative
-            or no finite number.
+        ValueError: warmup longer than the run, a value that is negative or no
+            finite number, a `power` of 0, or a `discontinuous` that is no
+            bool.
 
     Example:
 
@@ -319,6 +325,8 @@ class BertPolynomial(Schedule):
     """
 
     function = staticmethod(bert_polynomial)
+    options: ClassVar[tuple[str, ...]] = ("discontinuous",)
+    positive: ClassVar[tuple[str, ...]] = ("power",)
 
     def __init__(
         self,
@@ -347,15 +355,23 @@ BY_NAME = {
 }
 
 
-def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Raises ValueError where a schedule's arguments make no schedule."""
+def check_arguments(
+    arguments: Mapping[str, Any],
+    options: Collection[str] = (),
+    positive: Collection[str] = (),
+) -> None:
+    """Raises ValueError where a schedule's arguments make no schedule.
+
+    Args:
+        arguments: by name.
+        options: the names of those that are bools.
+        positive: the names of those that must be larger than 0.
+    """
     for name, value in arguments.items():
-        given = name != "decay_steps" or value is not None
-        if given and not is_finite_and_not_negative(value):
-            raise ValueError(
-                f"`{name}` must be a finite number, 0 or larger. "
-                f"Received: {name}={value!r}"
-            )
+        if name in options:
+            check_option(name, value)
+        elif name != "decay_steps" or value is not None:
+            check_number(name, value, name in positive)
     total_steps = arguments["total_steps"]
     warmup_steps = arguments.get("warmup_steps", 0.0)
     if total_steps < 1:
@@ -369,13 +385,33 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         )
 
 
+def check_number(name: str, value: Any, is_positive: bool) -> None:
+    """Raises ValueError where a schedule cannot have a number."""
+    valid = is_finite_and_not_negative(value)
+    if not valid or (is_positive and not value):
+        least = "larger than 0" if is_positive else "0 or larger"
+        raise ValueError(
+            f"`{name}` must be a finite number, {least}. "
+            f"Received: {name}={value!r}"
+        )
+
+
+def check_option(name: str, value: Any) -> None:
+    """Raises ValueError where an option is not a bool."""
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be a bool. Received: {name}={value!r}")
+
+
 def is_finite_and_not_negative(value: Any) -> bool:
     """Whether a value is a number that a schedule can have.
 
-    >>> [is_finite_and_not_negative(x) for x in (1, math.nan, -1, 10**400)]
-    [True, False, False, False]
+    >>> values = 1, math.nan, -1, 10**400, True
+    >>> [is_finite_and_not_negative(value) for value in values]
+    [True, False, False, False, False]
     """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
     try:
-        return isinstance(value, numbers.Real) and 0 <= float(value) < math.inf
+        return 0 <= float(value) < math.inf
     except OverflowError:  # An integer beyond all floats.
         return False

@@ -97,6 +97,7 @@ def test_the_optimizer_asks_for_the_rate_of_every_step(family, schedule_name):
         ({"peak": -1.0}, "peak=-1.0"),
         ({"peak": math.nan}, "peak=nan"),
         ({"peak": None}, "peak=None"),
+        ({"peak": True}, "peak=True"),
         ({"peak": "1"}, "peak='1'"),
         ({"total_steps": math.inf}, "total_steps=inf"),
         ({"total_steps": 0, "warmup_steps": 0}, "total_steps=0"),
@@ -128,7 +129,28 @@ def test_arguments_that_make_no_schedule(
         ("BertPolynomial", "warmup_power"),
     ],
 )
-@pytest.mark.parametrize("value", [-1e-9, math.nan, math.inf, "2", [1.0]])
+@pytest.mark.parametrize("value", [-1e-9, math.nan, math.inf, "2", [1.0], True])
 def test_every_number_is_checked(family, name, argument, value):
     with pytest.raises(ValueError, match=f"`{argument}`.*Received"):
         make(family, name, **{argument: value})
+
+
+@pytest.mark.parametrize(
+    "name, argument",
+    [("PiecewisePolynomial", "decay_power"), ("BertPolynomial", "power")],
+)
+def test_a_decay_that_does_not_end_where_it_should_is_refused(
+    family, name, argument
+):
+    """Nothing to the power of 0 is 1: the rate would stay at the peak."""
+    with pytest.raises(ValueError, match=f"`{argument}`.*larger than 0"):
+        make(family, name, **{argument: 0})
+    schedule = make(family, name, **{argument: 1e-3})
+    assert float(schedule(11)) == SCHEDULES[name].get("final", 0.0)
+
+
+@pytest.mark.parametrize("value", [5.5, 1, "yes", None])
+def test_an_option_is_a_bool(family, value):
+    with pytest.raises(ValueError, match="must be a bool") as caught:
+        make(family, "BertPolynomial", discontinuous=value)
+    assert str(caught.value).endswith(f"Received: discontinuous={value!r}")

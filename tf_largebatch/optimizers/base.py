@@ -11,7 +11,11 @@ from absl import logging
 
 from tf_largebatch import variables
 from tf_largebatch.rules.arrays import Array, Namespace
-from tf_largebatch.schedules import Schedule, is_finite_and_not_negative
+from tf_largebatch.schedules import (
+    Schedule,
+    check_option,
+    is_finite_and_not_negative,
+)
 from tf_largebatch.variables import Selector, Shape, Treatment
 
 UNIT_INTERVAL = ("momentum", "beta_1", "beta_2")
@@ -62,7 +66,8 @@ class LargeBatchOptimizer:
         for name, value in hyperparameters.items():
             check_hyperparameter(name, value)
         for name, value in options.items():
-            check_option(name, value)
+            if name != "variant":  # Which was found in its table.
+                check_option(name, value)
         for name, selector in selectors.items():
             variables.check_selector(selector, name)
         # The class that follows is a Keras family's.
@@ -256,7 +261,7 @@ def check_hyperparameter(name: str, value: Any) -> None:
         return
     below_one = name in UNIT_INTERVAL
     known = number_in(value)
-    if isinstance(known, numbers.Real) and not isinstance(known, bool):
+    if isinstance(known, numbers.Real):
         valid = is_finite_and_not_negative(known)
         valid = valid and not (below_one and float(known) >= ROUNDS_TO_ONE)
     else:
@@ -293,12 +298,6 @@ def is_scalar_of_numbers(value: Any) -> bool:
     # Of TensorFlow's shapes, whose rank may be unknown, all count as true.
     rank = shape.rank if hasattr(shape, "rank") else len(shape)
     return numeric and not rank
-
-
-def check_option(name: str, value: Any) -> None:
-    """Raises ValueError where an option that is no number is not a bool."""
-    if name != "variant" and not isinstance(value, bool):
-        raise ValueError(f"`{name}` must be a bool. Received: {name}={value!r}")
 
 
 def find_variant(variants: Mapping[str, Any], name: str) -> Any:
