@@ -33,7 +33,8 @@ from tf_largebatch.rules.arrays import (
 )
 from tf_largebatch.rules.lamb import ENLARGED
 from tf_largebatch.rules.lamb import trust_ratio as lamb_ratio
-from tf_largebatch.rules.lars import trust_ratio as lars_ratio
+from tf_largebatch.rules.lars import ratio_of as lars_ratio
+from tf_largebatch.rules.lars import update_of
 
 # TensorFlow's name for a resource that only its handle leads to.
 ANONYMOUS = "cd2c89b7-88b7-44c8-ad83-06c2a9158347"
@@ -110,28 +111,24 @@ def lars(
     variant: rules.LARSVariant = rules.LARS_VARIANTS["mlperf"],
 ) -> None:
     """Takes one step; ``mlperf``: ``v <- mu v + eta r (g + lambda w)``."""
-    update = add_decay(g, w, weight_decay) if variant.adds_decay else g
-
-    def ratio(normed: Array) -> Array:
-        return lars_ratio(
-            xp,
-            l2_norm(w),
-            gradient_norm(xp, normed),
-            weight_decay if variant.norm_of == "gradient" else 0.0,
-            trust_coefficient,
-            epsilon,
-            variant,
-        )
-
-    normed = {"decayed_gradient": update, "momentum": v}.get(variant.norm_of, g)
+    update = update_of(w, g, weight_decay, variant)
+    ratio = functools.partial(
+        lars_ratio,
+        *(xp, w, g, update, v),
+        weight_decay=weight_decay,
+        trust_coefficient=trust_coefficient,
+        epsilon=epsilon,
+        variant=variant,
+        norms=(l2_norm, gradient_norm),
+    )
     if variant.learning_rate_in_momentum:
-        update, learning_rate = learning_rate * ratio(normed) * update, 1.0
+        update, learning_rate = learning_rate * ratio() * update, 1.0
     elif variant.ratio_in_momentum:
-        update = ratio(normed) * update
+        update = ratio() * update
     else:
         # Moves the momentum alone, whose norm the ratio may take.
         apply_momentum(w, v, update, 0.0, momentum)
-        subtract(w.handle, learning_rate * ratio(normed), v)
+        subtract(w.handle, learning_rate * ratio(), v)
         return
     apply_momentum(w, v, update, learning_rate, momentum)
 
@@ -184,7 +181,8 @@ def lamb(
     passing = passing_variable(start)
     apply_adam(xp, passing, g, m, s, -ENLARGED, **moments)
     u = raw_ops.ReadVariableOp(resource=passing, dtype=g.dtype)
-    r = lamb_ratio(xp, l2_norm(w), l2_norm(u) / ENLARGED, zero_norm_ratio)
+    u_norm = l2_norm(xp, u) / ENLARGED
+    r = lamb_ratio(xp, l2_norm(xp, w), u_norm, zero_norm_ratio)
     subtract(w.handle, learning_rate * r / ENLARGED, u)
 
 
@@ -323,8 +321,9 @@ def subtract(handle: Array, factor: Array, values: Array) -> None:
     raw_ops.ResourceApplyGradientDescent(var=handle, alpha=factor, delta=values)
 
 
-def l2_norm(values: Array) -> Array:
+def l2_norm(xp: Namespace, values: Array) -> Array:
     """Returns the L2 norm of a whole variable, without a square in memory."""
+    del xp
     return tf.math.reduce_euclidean_norm(values)
 
 
@@ -335,7 +334,7 @@ def gradient_norm(xp: Namespace, g: Array) -> Array:
     which elsewhere has no elements: a ``tf.cond`` would cost more to trace
     than all else.
     """
-    norm, dtype = l2_norm(g), g.dtype
+    norm, dtype = l2_norm(xp, g), g.dtype
     usual = is_usual(tf, norm)
     values = tf.reshape(g, constant([-1], tf.int32))
     none, every = (constant([x], tf.int32) for x in (0, -1))
@@ -344,4 +343,4 @@ def gradient_norm(xp: Namespace, g: Array) -> Array:
     )
     large, small = (constant(x, dtype) for x in (FACTOR, 1 / FACTOR))
     scale = tf.where(norm < constant(1, dtype), large, small)
-    return tf.where(usual, norm, l2_norm(scale * again) / scale)
+    return tf.where(usual, norm, l2_norm(xp, scale * again) / scale)

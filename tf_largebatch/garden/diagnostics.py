@@ -9,15 +9,11 @@ from tf_largebatch.optimizers.base import LargeBatchOptimizer
 from tf_largebatch.optimizers.lamb import LAMB
 from tf_largebatch.optimizers.lars import LARS
 from tf_largebatch.rules import LAMB_VARIANTS, LARS_VARIANTS, adam_direction
-from tf_largebatch.rules.arrays import (
-    add_decay,
-    gradient_norm,
-    is_usual,
-    l2_norm,
-)
-from tf_largebatch.rules.lamb import ENLARGED
-from tf_largebatch.rules.lamb import trust_ratio as lamb_ratio
-from tf_largebatch.rules.lars import trust_ratio as lars_ratio
+from tf_largebatch.rules.arrays import gradient_norm, is_usual
+from tf_largebatch.rules.lamb import ratio_of as lamb_ratio
+from tf_largebatch.rules.lamb import with_decay
+from tf_largebatch.rules.lars import ratio_of as lars_ratio
+from tf_largebatch.rules.lars import update_of
 from tf_largebatch.tf_keras import namespace
 from tf_largebatch.tf_keras.optimizer import scalar
 from tf_largebatch.variables import Treatment
@@ -122,20 +118,17 @@ def ratio_of_lars(
 ) -> tf.Tensor:
     """Returns LARS's ratio: of ``||w||`` to the norm that the variant takes."""
     variant = LARS_VARIANTS[optimizer.variant]
-    update = add_decay(g, w, decay) if variant.adds_decay else g
-    normed = {
-        "gradient": g,
-        "decayed_gradient": update,
-        "momentum": numbers["momentum"] * v + update,
-    }
+    update = update_of(w, g, decay, variant)
     return lars_ratio(
         namespace,
-        l2_norm(namespace, w),
-        gradient_norm(namespace, normed[variant.norm_of]),
-        decay if variant.norm_of == "gradient" else 0.0,
-        numbers["trust_coefficient"],
-        numbers["epsilon"],
-        variant,
+        w,
+        g,
+        update,
+        numbers["momentum"] * v + update,
+        weight_decay=decay,
+        trust_coefficient=numbers["trust_coefficient"],
+        epsilon=numbers["epsilon"],
+        variant=variant,
     )
 
 
@@ -160,14 +153,9 @@ def ratio_of_lamb(
         epsilon=numbers["epsilon"],
         bias_correction=optimizer.bias_correction,
     )
-    if LAMB_VARIANTS[optimizer.variant].decay_in_ratio:
-        u = add_decay(u, w, decay)
-    else:
-        w = w - next_rate(optimizer) * decay * w
-    u_norm = l2_norm(namespace, ENLARGED * u) / ENLARGED
-    return lamb_ratio(
-        namespace, l2_norm(namespace, w), u_norm, numbers["zero_norm_ratio"]
-    )
+    in_ratio = LAMB_VARIANTS[optimizer.variant].decay_in_ratio
+    w, u = with_decay(w, u, next_rate(optimizer), decay, in_ratio)
+    return lamb_ratio(namespace, w, u, numbers["zero_norm_ratio"])
 
 
 def next_rate(optimizer: Any) -> tf.Tensor:

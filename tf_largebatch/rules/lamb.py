@@ -68,13 +68,29 @@ def lamb(
         epsilon=epsilon,
         bias_correction=bias_correction,
     )
+    w, u = with_decay(w, u, learning_rate, weight_decay, decay_in_ratio)
+    return w - learning_rate * ratio_of(xp, w, u, zero_norm_ratio) * u, m, s
+
+
+def with_decay(
+    w: Array,
+    u: Array,
+    learning_rate: Scalar,
+    weight_decay: Scalar,
+    decay_in_ratio: bool,
+) -> tuple[Array, Array]:
+    """Returns the parameter and the direction of which the ratio is taken."""
     if decay_in_ratio:
-        u = add_decay(u, w, weight_decay)
-    else:
-        w = w - learning_rate * weight_decay * w
+        return w, add_decay(u, w, weight_decay)
+    return w - learning_rate * weight_decay * w, u
+
+
+def ratio_of(
+    xp: Namespace, w: Array, u: Array, zero_norm_ratio: Scalar
+) -> Array:
+    """Returns the trust ratio of what :func:`with_decay` returned."""
     u_norm = l2_norm(xp, ENLARGED * u) / ENLARGED
-    r = trust_ratio(xp, l2_norm(xp, w), u_norm, zero_norm_ratio)
-    return w - learning_rate * r * u, m, s
+    return trust_ratio(xp, l2_norm(xp, w), u_norm, zero_norm_ratio)
 
 
 def trust_ratio(

@@ -1,5 +1,7 @@
 """LARS (You et al. 2017) as the published pipeline computes it, and kin."""
 
+from collections.abc import Callable
+
 from tf_largebatch.rules.arrays import (
     Array,
     Namespace,
@@ -9,6 +11,8 @@ from tf_largebatch.rules.arrays import (
     l2_norm,
 )
 from tf_largebatch.rules.variants import LARS_VARIANTS, LARSVariant
+
+Norm = Callable[[Namespace, Array], Array]
 
 
 def lars(
@@ -45,18 +49,19 @@ def lars(
     Returns:
         The new ``w`` and the new ``v``.
     """
-    update = add_decay(g, w, weight_decay) if variant.adds_decay else g
+    update = update_of(w, g, weight_decay, variant)
 
     def ratio(v: Array) -> Array:
-        normed = {"decayed_gradient": update, "momentum": v}
-        return trust_ratio(
+        return ratio_of(
             xp,
-            l2_norm(xp, w),
-            gradient_norm(xp, normed.get(variant.norm_of, g)),
-            weight_decay if variant.norm_of == "gradient" else 0.0,
-            trust_coefficient,
-            epsilon,
-            variant,
+            w,
+            g,
+            update,
+            v,
+            weight_decay=weight_decay,
+            trust_coefficient=trust_coefficient,
+            epsilon=epsilon,
+            variant=variant,
         )
 
     eta_inside, eta_outside = (
@@ -69,6 +74,54 @@ def lars(
         return w - eta_outside * v, v
     v = momentum * v + eta_inside * update
     return w - eta_outside * ratio(v) * v, v
+
+
+def update_of(
+    w: Array, g: Array, weight_decay: Scalar, variant: LARSVariant
+) -> Array:
+    """Returns what joins the buffer, before rate and ratio: g + lambda w."""
+    return add_decay(g, w, weight_decay) if variant.adds_decay else g
+
+
+def ratio_of(
+    xp: Namespace,
+    w: Array,
+    g: Array,
+    update: Array,
+    v: Array,
+    *,
+    weight_decay: Scalar,
+    trust_coefficient: Scalar,
+    epsilon: Scalar,
+    variant: LARSVariant,
+    norms: tuple[Norm, Norm] = (l2_norm, gradient_norm),
+) -> Array:
+    """Returns the trust ratio of one variable.
+
+    Args:
+        xp: array namespace.
+        w: parameter.
+        g: its gradient.
+        update: what :func:`update_of` returned.
+        v: momentum buffer, which has taken the update in where the ratio
+            stands outside.
+        weight_decay: lambda.
+        trust_coefficient: c.
+        epsilon: added to the denominator.
+        variant: says of what the norm is taken.
+        norms: compute that of ``w``, and that of a gradient.
+    """
+    normed = {"gradient": g, "decayed_gradient": update, "momentum": v}
+    norm, norm_of_gradient = norms
+    return trust_ratio(
+        xp,
+        norm(xp, w),
+        norm_of_gradient(xp, normed[variant.norm_of]),
+        weight_decay if variant.norm_of == "gradient" else 0.0,
+        trust_coefficient,
+        epsilon,
+        variant,
+    )
 
 
 def trust_ratio(
