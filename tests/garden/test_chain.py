@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import types
 
 import pytest
 import tensorflow as tf
@@ -28,6 +29,7 @@ class Runner:
 
     Attributes:
         runs: of each call the part, the mode, and what it begins from.
+        strategies: how the runs were to be distributed.
         projects: to which the figures were to go.
         stop: the step at which a part is stopped, by part.
         evaluate: whether a run lives to see its evaluation.
@@ -35,11 +37,13 @@ class Runner:
 
     def __init__(self):
         self.runs = []
+        self.strategies = []
         self.projects = []
         self.stop = {}
         self.evaluate = True
 
-    def __call__(self, config, mode, folder, wandb_project):
+    def __call__(self, config, mode, folder, strategy, wandb_project):
+        self.strategies.append(strategy)
         self.projects.append(wandb_project)
         part = folder.rpartition("/")[2]
         begins = config.task.init_checkpoint.rpartition("/")[2]
@@ -207,6 +211,82 @@ def test_missing_data_is_found_before_anything_is_trained(
     with pytest.raises(UserError, match="no questions to train"):
         chain.run(collect(), "train", str(tmp_path))
     assert runner.parts() == [] and not list(tmp_path.iterdir())
+
+
+def replicas(count):
+    """Stands in for a strategy of so many replicas."""
+    return types.SimpleNamespace(num_replicas_in_sync=count)
+
+
+def test_a_batch_that_cannot_be_shared_is_found_before_any_is_trained(
+    runner, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(train, "make_strategy", lambda runtime: replicas(32))
+    large = collect(recipe="bert_large/adam_32k")
+    words = (
+        "squad: global_batch_size is 24, in task.train_data, but there are 32 "
+        "replicas; give a multiple of that"
+    )
+    with pytest.raises(UserError, match=words):
+        chain.run(large, "train_and_eval", str(tmp_path))
+    assert runner.parts() == [] and not list(tmp_path.iterdir())
+    # All parts of it can be trained on a v3-8.
+    monkeypatch.setattr(train, "make_strategy", lambda runtime: replicas(8))
+    chain.run(large, "train", str(tmp_path))
+    assert runner.parts() == PARTS
+
+
+@pytest.mark.parametrize(
+    "override, words",
+    [
+        ("phase2.task.train_data.streams=7", "phase2: streams is 7"),
+        (
+            "phase2.task.group_size=4,phase2.task.group_clip_norm=1.0,"
+            "phase2.trainer.micro_batch_size=8",
+            "phase2: micro_batch_size is 8, in trainer, but group_size is 4",
+        ),
+        ("phase2.trainer.steps_per_loop=0", "phase2: steps_per_loop is 0"),
+    ],
+)
+def test_other_settings_of_a_later_part_are_looked_at_first(
+    override, words, runner, tmp_path
+):
+    with pytest.raises(UserError, match=words):
+        chain.run(collect(override), "train", str(tmp_path))
+    assert runner.parts() == []
+
+
+def test_a_part_that_is_done_was_shared_elsewhere(
+    runner, tmp_path, monkeypatch
+):
+    """As phase 1 on a slice, before SQuAD on three devices."""
+    chain.run(collect(), "train", str(tmp_path))
+    shutil.rmtree(tmp_path / "squad")
+    runner.parts()
+    monkeypatch.setattr(train, "make_strategy", lambda runtime: replicas(3))
+    three = collect("squad.task.train_data.global_batch_size=24")
+    chain.run(three, "train", str(tmp_path))
+    assert runner.parts() == ["squad"]
+
+
+def test_parts_share_a_strategy_unless_they_differ(
+    runner, tmp_path, monkeypatch
+):
+    made = []
+
+    def make(runtime):
+        made.append(runtime.distribution_strategy)
+        return replicas(1)
+
+    monkeypatch.setattr(train, "make_strategy", make)
+    other = collect(
+        "squad.runtime.distribution_strategy=mirrored,"
+        "phase2.runtime.mixed_precision_dtype=float32"
+    )
+    chain.run(other, "train", str(tmp_path))
+    assert made == ["one_device", "mirrored"]
+    first, second, third = runner.strategies
+    assert first is second and second is not third
 
 
 def test_where_a_chain_begins_can_be_said(runner, tmp_path):

@@ -5,10 +5,11 @@ a folder of its own beside those of the others. From the part before it gets
 the weights and nothing else: its optimizer and its schedule begin anew.
 """
 
+import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -18,7 +19,7 @@ from official.core import task_factory
 
 from tf_largebatch import checkpoints
 from tf_largebatch.errors import UserError
-from tf_largebatch.garden import recipes, run_folder, train
+from tf_largebatch.garden import recipes, run_folder, train, trainer
 
 # Of the modes of training; the others watch one run only.
 MODES = ("train", "eval", "train_and_eval", "train_and_post_eval")
@@ -55,12 +56,51 @@ def run(
         part: linked_in_chain(config, part, folders[part])
         for part, config in configs.items()
     }
+    resolved = {}
     for part, config in linked.items():
-        check(config, part, mode, folders[part])
+        with naming(part):
+            resolved[part] = train.resolve(config, mode)
+    strategies = make_strategies(resolved)
+    for part, config in resolved.items():
+        check(config, part, mode, folders[part], strategies[part])
     return {
-        part: run_part(part, config, mode, folders[part], wandb_project)
-        for part, config in linked.items()
+        part: run_part(
+            part, config, mode, folders[part], strategies[part], wandb_project
+        )
+        for part, config in resolved.items()
     }
+
+
+@contextlib.contextmanager
+def naming(part: str) -> Iterator[None]:
+    """Has a UserError in a block say which part's setting is wrong."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{part}: {error}") from error
+
+
+def make_strategies(
+    configs: Mapping[str, cfg.ExperimentConfig],
+) -> dict[str, tf.distribute.Strategy]:
+    """Returns how each part is distributed; parts alike share a strategy.
+
+    All are made at once, and first, because to begin a second time on a TPU
+    clears it, and several workers must meet before TensorFlow computes.
+
+    Raises:
+        UserError: there is none such, or not so many devices.
+    """
+    made: dict[Any, tf.distribute.Strategy] = {}
+    strategies = {}
+    for part, config in configs.items():
+        runtime = config.runtime
+        key = tuple(getattr(runtime, name) for name in train.DISTRIBUTION)
+        if key not in made:
+            with naming(part):
+                made[key] = train.make_strategy(runtime)
+        strategies[part] = made[key]
+    return strategies
 
 
 def check_mode(mode: str) -> None:
@@ -142,9 +182,20 @@ def alone(
 
 
 def check(
-    config: cfg.ExperimentConfig, part: str, mode: str, folder: str
+    config: cfg.ExperimentConfig,
+    part: str,
+    mode: str,
+    folder: str,
+    strategy: tf.distribute.Strategy,
 ) -> None:
     """Looks for what is wrong with a part before any is trained.
+
+    Args:
+        config: its settings, resolved.
+        part: which it is.
+        mode: see :func:`run`.
+        folder: its own.
+        strategy: how it is to be distributed.
 
     Raises:
         UserError: something is.
@@ -156,8 +207,12 @@ def check(
         )
     if checkpoints.newest(folder):
         run_folder.check(folder, config, run_folder.OF_THE_RUN)
-    resolved = train.resolve(config, mode)
-    train.find_data(task_factory.get_task(resolved.task), mode)
+    with naming(part):
+        task = task_factory.get_task(config.task)
+        train.find_data(task, mode)
+        # What is done elsewhere need not be possible here.
+        if "train" in mode and not done(config, mode, folder):
+            trainer.cut_step(config, task, strategy.num_replicas_in_sync)
 
 
 def run_part(
@@ -165,6 +220,7 @@ def run_part(
     config: cfg.ExperimentConfig,
     mode: str,
     folder: str,
+    strategy: tf.distribute.Strategy,
     wandb_project: str | None = None,
 ) -> Figures:
     """Trains a part, or goes on with it, unless it is done."""
@@ -174,7 +230,7 @@ def run_part(
         return figures
     train.say(f"{part}: in {folder}")
     tf_keras.backend.clear_session()
-    figures = train.run(config, mode, folder, wandb_project=wandb_project)
+    figures = train.run(config, mode, folder, strategy, wandb_project)
     if "eval" in mode:
         record(folder, figures)
     return figures

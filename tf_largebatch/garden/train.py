@@ -27,6 +27,15 @@ MODES = (
     "train_and_post_eval",
 )
 
+# The settings of a runtime by which its strategy is made.
+DISTRIBUTION = (
+    "distribution_strategy",
+    "num_gpus",
+    "all_reduce_alg",
+    "num_packs",
+    "tpu",
+)
+
 # What Keras and the Garden raise at sizes that no network has.
 UNBUILDABLE = (
     ArithmeticError,

@@ -84,15 +84,10 @@ class Trainer(base_trainer.Trainer):
     ) -> None:
         """Creates what a step needs beside the model and the optimizer."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        self.micro_batch_size, self.micro_batches = cut(
-            config.task.train_data.global_batch_size,
-            replicas,
-            config.trainer.micro_batch_size,
-            task.virtual_batch_size,
+        self.micro_batch_size, self.micro_batches = cut_step(
+            config, task, replicas
         )
         self.may_skip = config.trainer.max_skipped_updates > 0
-        check_streams(config.task.train_data, task.virtual_batch_size)
-        task.check_micro_batch(self.micro_batch_size)
         task.check_optimizer(optimizer)
         self._sums = [
             tf.Variable(
@@ -291,6 +286,32 @@ class Trainer(base_trainer.Trainer):
         if self.config.trainer.validation_steps == -1:
             self.task.check_evaluation(self.validation_metrics)
         return super().eval_end(aggregated_logs)
+
+
+def cut_step(config: Any, task: Any, replicas: int) -> tuple[int, int]:
+    """Cuts the global batch of an experiment.
+
+    Args:
+        config: its settings.
+        task: what is learnt.
+        replicas: how many share a step.
+
+    Returns:
+        The micro-batch, and how many of them a replica takes a step.
+
+    Raises:
+        UserError: it cannot be cut as the config says.
+    """
+    data = config.task.train_data
+    size, count = cut(
+        data.global_batch_size,
+        replicas,
+        config.trainer.micro_batch_size,
+        task.virtual_batch_size,
+    )
+    check_streams(data, task.virtual_batch_size)
+    task.check_micro_batch(size)
+    return size, count
 
 
 def check_streams(data: Any, multiple: int) -> None:
