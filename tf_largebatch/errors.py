@@ -31,6 +31,10 @@ class DivergenceError(RunError):
     """A training's loss is no number any more; the command exits with 4."""
 
 
+class DoesNotFitError(RunError):
+    """A training needs more memory than there is; the command exits with 3."""
+
+
 def hint(
     name: object, choices: Iterable[str], otherwise: str | None = None
 ) -> str:

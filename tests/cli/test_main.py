@@ -9,7 +9,7 @@ from absl import flags
 
 from tf_largebatch.cli import main as program
 from tf_largebatch.cli.main import main
-from tf_largebatch.errors import RunError
+from tf_largebatch.errors import DivergenceError, DoesNotFitError, RunError
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
@@ -97,6 +97,8 @@ def command_that_raises(error):
     "error, status, words",
     [
         (RunError("the disk is gone"), 1, "error: the disk is gone\n"),
+        (DoesNotFitError("too large"), 3, "error: too large\n"),
+        (DivergenceError("too steep"), 4, "error: too steep\n"),
         (KeyboardInterrupt(), 130, ""),
         (
             ModuleNotFoundError("No module", name="scipy"),

@@ -1,5 +1,6 @@
 """Runs through the Model Garden: trained, stopped, resumed, misused."""
 
+import contextlib
 import functools
 import json
 import shutil
@@ -12,7 +13,12 @@ import tf_keras
 from official.core import task_factory
 
 from tf_largebatch import experiments
-from tf_largebatch.errors import DivergenceError, RunError, UserError
+from tf_largebatch.errors import (
+    DivergenceError,
+    DoesNotFitError,
+    RunError,
+    UserError,
+)
 from tf_largebatch.garden import recipes, run_folder, train
 from tf_largebatch.garden.trainer import Trainer
 
@@ -193,6 +199,13 @@ def test_a_run_that_diverges_says_so_and_saves_no_ruin(small, tmp_path):
         train.run(config, "train", str(tmp_path))
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("ckpt-4.*"))
+
+
+def test_a_run_that_is_too_large_does_not_fit():
+    full = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+    with pytest.raises(DoesNotFitError, match="give a smaller trainer.micro_"):
+        with train.explained(contextlib.nullcontext(), one_of_several=False):
+            raise full
 
 
 def test_no_more_updates_are_skipped_than_may_be(small, tmp_path):

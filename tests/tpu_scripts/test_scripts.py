@@ -3,11 +3,15 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
+
+from tf_largebatch.garden import recipes
+from tf_largebatch.garden.trainer import cut
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPTS = ROOT / "tpu_scripts"
@@ -41,6 +45,11 @@ if sys.argv[1] == "train":
     print("the training says this", flush=True)
     sys.exit(subprocess.run(["bash", "-c", now], cwd=slice).returncode)
 """
+OF_GROUPS_64 = [
+    name
+    for name in recipes.names()
+    if name.startswith("resnet50/") and "72_epochs" not in name
+]
 OF_A_RUN = {
     "MODEL_DIR": "gs://bucket/run",
     "DATA": "gs://bucket/data",
@@ -230,8 +239,32 @@ def test_a_training_that_ends_well(there):
         "--params_override="
         "task.train_data.input_path=gs://bucket/data/train-*,"
         "task.validation_data.input_path=gs://bucket/data/validation-*,"
-        "task.train_data.seed=3",
+        "trainer.micro_batch_size=64,task.train_data.seed=3",
     ]
+
+
+@pytest.mark.parametrize(
+    "recipe, override, size",
+    [
+        *((name, "", 64) for name in OF_GROUPS_64),
+        ("resnet50/mlperf/lars_32k_72_epochs", "", 128),
+        ("resnet50/lars_32k", "trainer.micro_batch_size=256", 256),
+    ],
+)
+def test_a_core_takes_what_fits_and_groups_are_whole(
+    empty, recipe, override, size
+):
+    """Of the 1,024 examples a core has on the slice of 32 by default."""
+    status, output, _ = empty.run(
+        "train.sh", **OF_A_RUN, RECIPE=recipe, OVERRIDE=override, DRY_RUN="1"
+    )
+    assert status == 0
+    (found,) = set(re.findall(r"micro_batch_size=(\d+)", output))
+    assert int(found) == size
+    assert output.count("micro_batch_size=") == 1
+    values = recipes.load(recipe)
+    group = values.value("task.model.backbone.virtual_batch_size")
+    assert cut(values.batch, 32, size, group)[0] == size
 
 
 def test_bert_takes_the_folder_of_its_data(there):

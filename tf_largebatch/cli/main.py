@@ -17,6 +17,7 @@ import tf_largebatch
 from tf_largebatch import stopping
 from tf_largebatch.errors import (
     DivergenceError,
+    DoesNotFitError,
     RunError,
     UserError,
     hint,
@@ -53,6 +54,7 @@ example:
 STATUS: dict[type[Exception], int] = {
     UserError: 2,
     DivergenceError: 4,
+    DoesNotFitError: 3,
     RunError: 1,
 }
 
@@ -65,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, 2 after a mistake of the user's, 1 after a failure
-        at run time, 4 after a training that diverged, 130 and 143 after
-        Ctrl-C and SIGTERM.
+        at run time, 3 where a recipe does not fit or compile, 4 after a
+        training that diverged, 130 and 143 after Ctrl-C and SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:

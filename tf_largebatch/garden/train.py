@@ -13,7 +13,12 @@ from official.core import config_definitions as cfg
 from official.core import task_factory, train_utils
 
 from tf_largebatch import checkpoints
-from tf_largebatch.errors import DivergenceError, RunError, UserError
+from tf_largebatch.errors import (
+    DivergenceError,
+    DoesNotFitError,
+    RunError,
+    UserError,
+)
 from tf_largebatch.experiments import Task, left_out
 from tf_largebatch.garden import run_folder, tracking
 from tf_largebatch.garden.controller import GONE, Controller, Runner
@@ -69,7 +74,8 @@ def run(
 
     Raises:
         UserError: a setting is wrong, or the folder cannot be used.
-        RunError: it failed; a DivergenceError where the loss did.
+        RunError: it failed; a DivergenceError where the loss did, a
+            DoesNotFitError where the memory was too small.
     """
     config = resolve(config, mode)
     with precision(config.runtime):
@@ -320,7 +326,8 @@ def explained(
     Raises:
         UserError: a record of the data is broken.
         DivergenceError: the loss is too large or not a number.
-        RunError: no memory was left, or another worker is gone.
+        DoesNotFitError: no memory was left.
+        RunError: another worker is gone.
     """
     try:
         with reading:
@@ -335,7 +342,7 @@ def explained(
             f"the training diverged: {str(error).rstrip('.')}"
         ) from error
     except tf.errors.ResourceExhaustedError as error:
-        raise RunError(
+        raise DoesNotFitError(
             "out of memory; give a smaller trainer.micro_batch_size, which "
             "changes nothing else"
         ) from error
