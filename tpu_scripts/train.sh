@@ -47,19 +47,23 @@ training="$(printf '%q ' venv/bin/tf-largebatch train --recipe="$RECIPE" \
   --model_dir="$MODEL_DIR" --tpu="$tpu" "${flags[@]}")"
 training+='; echo $? >train.status'
 
-# Starts the training, unless it runs. The lock is the training's while it
-# runs; what it ended with is in train.status.
+# Starts the training, unless it runs. The lock is taken here, and is the
+# training's while any of its processes is alive; what it ended with is in
+# train.status.
 start() {
-  on_vm 0 "flock -n train.lock true || exit 0
+  on_vm 0 "exec 9>train.lock
+flock -n 9 || exit 0
 rm -f train.status
 $environment
-nohup flock -n train.lock bash -c $(printf '%q' "$training") \\
-  >>train.log 2>&1 </dev/null &"
+nohup bash -c $(printf '%q' "$training") >>train.log 2>&1 </dev/null &"
 }
 
-# Prints what the training ended with, nothing while it runs.
+# Prints what the training ended with, nothing while it runs, and lost where
+# its processes are gone. It may end between the first look and the second.
 status() {
-  on_vm 0 'cat train.status 2>/dev/null || true'
+  on_vm 0 'cat train.status 2>/dev/null && exit
+flock -n train.lock true || exit 0
+cat train.status 2>/dev/null || echo lost'
 }
 
 # Makes the slice anew.
@@ -80,8 +84,10 @@ for ((number = 0; number <= RESTARTS; number++)); do
     PREEMPTED | TERMINATED | STOPPED | GONE) renew ;;
   esac
   echo "training $RECIPE (start $((number + 1)))"
-  start || true
+  started=
   while true; do
+    # Where the connection fails, again; what runs is left alone.
+    [[ -n "$started" ]] || ! start || started=1
     sleep "$POLL"
     found="$(state)"
     case "$found" in
@@ -90,6 +96,7 @@ for ((number = 0; number <= RESTARTS; number++)); do
         break
         ;;
     esac
+    [[ -n "$started" ]] || continue
     # A connection that fails says nothing about the training.
     ended="$(status || true)"
     case "$ended" in
@@ -98,6 +105,10 @@ for ((number = 0; number <= RESTARTS; number++)); do
       2 | 3 | 4)
         on_vm 0 'tail -n 3 train.log' || true
         exit "$ended"
+        ;;
+      lost)
+        echo "the training's processes are gone; it is started again"
+        break
         ;;
       *)
         echo "the training ended with $ended; it is started again"

@@ -2,7 +2,8 @@
 
 $SLICE/calls.jsonl has the calls, $SLICE/state the state of the slice, and
 $SLICE/vm is the disk of its machine, on which the commands of `ssh` run.
-$SLICE/down makes it fail, as a network does.
+$SLICE/down makes it fail, as a network does, and $SLICE/fails has words of
+calls each of which is to fail once.
 """
 
 import json
@@ -19,13 +20,25 @@ STATE, VM = SLICE / "state", SLICE / "vm"
 def main(words: list[str]) -> int:
     with (SLICE / "calls.jsonl").open("a") as calls:
         calls.write(json.dumps(words) + "\n")
-    if (SLICE / "down").exists():
+    if (SLICE / "down").exists() or fails_once(words):
         print("ERROR: could not connect", file=sys.stderr)
         return 1
     if words[:2] == ["storage", "rsync"]:
         return 0
     assert words[:2] == ["compute", "tpus"], words
     return ACTIONS[tuple(words[2:4])](words[4:])
+
+
+def fails_once(words: list[str]) -> bool:
+    """Whether the next failure that is planned is of such a call."""
+    planned = SLICE / "fails"
+    if not planned.exists():
+        return False
+    now, *later = planned.read_text().split() or [""]
+    if now not in words:
+        return False
+    planned.write_text(" ".join(later))
+    return True
 
 
 def create(words: list[str]) -> int:

@@ -332,6 +332,24 @@ def test_a_network_that_fails_costs_no_slice(there):
     assert not there.calls("queued-resources", "delete")
 
 
+def test_a_training_whose_first_start_fails_is_started(there):
+    (there.folder / "fails").write_text("ssh ssh")
+    (there.folder / "vm/train.status").write_text("2")  # Of another one.
+    status, _, _ = there.train("exit 0", RESTARTS="0")
+    assert status == 0
+    assert len(there.trainings()) == 1
+
+
+def test_a_training_that_was_killed_with_all_its_processes(there):
+    """As by a machine that begins anew: the slice is ready again."""
+    killed = "kill -KILL $(ps -o ppid= $(ps -o ppid= $$)) $PPID $$"
+    status, output, _ = there.train(killed, "exit 0")
+    assert status == 0
+    assert "processes are gone; it is started again" in output
+    assert len(there.trainings()) == 2
+    assert not there.calls("queued-resources", "delete")
+
+
 def test_a_training_outlives_the_script_that_watches_it(there):
     (there.folder / "plan").write_text("touch begun; sleep 2; exit 0\nexit 1")
     watching = there.start("train.sh", **OF_A_RUN)
