@@ -13,15 +13,21 @@ tpus queued-resources create "$TPU_NAME" --node-id="$TPU_NAME" \
   "${options[@]}"
 
 while [[ "$DRY_RUN" != 1 ]]; do
-  found="$(tpus queued-resources describe "$TPU_NAME" \
+  found="$(ask queued-resources describe "$TPU_NAME" \
     --format='value(state.state)')"
   echo "$TPU_NAME: $found"
   case "$found" in
     ACTIVE) break ;;
-    FAILED | SUSPENDING | SUSPENDED)
+    FAILED | SUSPENDING | SUSPENDED | GONE)
       fail "the request for $TPU_NAME is $found; see the console, ./delete.sh"
       ;;
   esac
   sleep "$POLL"
 done
-"$(dirname "$0")/install.sh"
+
+for try in 1 2 3; do
+  "$(dirname "$0")/install.sh" && exit
+  echo "$TPU_NAME: installing failed, time $try of 3"
+  sleep "$POLL"
+done
+fail "cannot install on $TPU_NAME; see above, then ./install.sh or ./delete.sh"

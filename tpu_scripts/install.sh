@@ -11,7 +11,9 @@ trap 'rm -rf "$(dirname "$archive")"' EXIT
 run git -C "$root" archive --format=tar.gz --output="$archive" HEAD
 tpus tpu-vm scp "$archive" "$TPU_NAME:" --worker=all
 
+# The file installed says that all of it was done.
 on_vm all "set -eu
+rm -f installed
 sudo apt-get update -qq
 sudo apt-get install -qq -y python3.11-venv
 rm -rf tf-largebatch && mkdir tf-largebatch
@@ -21,4 +23,5 @@ venv/bin/pip install -q -c tf-largebatch/constraints.txt './tf-largebatch[garden
 venv/bin/pip uninstall -q -y tensorflow tensorflow-cpu
 venv/bin/pip install -q --force-reinstall --no-deps 'tensorflow-tpu==$TENSORFLOW'
 venv/bin/pip install -q 'libtpu~=0.0.14'
-venv/bin/tf-largebatch recipes >/dev/null"
+venv/bin/tf-largebatch recipes >/dev/null
+touch installed"

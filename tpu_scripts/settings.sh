@@ -62,15 +62,19 @@ on_vm() {
   tpus tpu-vm ssh "$TPU_NAME" --worker="$1" --command="$2"
 }
 
-# Prints the state of the slice: that of the service, GONE if there is none,
-# UNKNOWN if it could not be asked.
-state() {
-  local look=(tpu-vm describe "$TPU_NAME" --format='value(state)')
-  tpus "${look[@]}" 2>/dev/null && return
-  case "$(tpus "${look[@]}" 2>&1 || true)" in
+# Prints the state that a command asks for: that of the service, GONE if there
+# is none, UNKNOWN if it could not be asked: ask WORD...
+ask() {
+  tpus "$@" 2>/dev/null && return
+  case "$(tpus "$@" 2>&1 || true)" in
     *NOT_FOUND*) echo GONE ;;
     *) echo UNKNOWN ;;
   esac
+}
+
+# Prints the state of the slice; see ask.
+state() {
+  ask tpu-vm describe "$TPU_NAME" --format='value(state)'
 }
 
 need PROJECT ZONE

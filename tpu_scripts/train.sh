@@ -66,6 +66,14 @@ flock -n train.lock true || exit 0
 cat train.status 2>/dev/null || echo lost'
 }
 
+# Installs where it was not done, or not to its end. A connection that fails
+# says nothing about that, and nothing is installed while a training runs.
+repair() {
+  local found
+  found="$(on_vm all 'test -e installed || echo missing')" || return 0
+  [[ "$found" != *missing* ]] || "$here/install.sh" || true
+}
+
 # Makes the slice anew.
 renew() {
   YES=1 "$here/delete.sh" || true
@@ -84,6 +92,7 @@ for ((number = 0; number <= RESTARTS; number++)); do
     PREEMPTED | TERMINATED | STOPPED | GONE) renew ;;
   esac
   echo "training $RECIPE (start $((number + 1)))"
+  repair
   started=
   while true; do
     # Where the connection fails, again; what runs is left alone.

@@ -53,8 +53,11 @@ def create(words: list[str]) -> int:
 
 
 def describe_request(words: list[str]) -> int:
-    """It waits once, then is active, unless it is to fail."""
+    """It waits once, then is active, unless it is to fail or to be gone."""
     requests = SLICE / "requests"
+    if os.environ.get("REQUEST") == "GONE":
+        print("ERROR: (gcloud) NOT_FOUND", file=sys.stderr)
+        return 1
     print(requests.read_text())
     requests.write_text(os.environ.get("REQUEST", "ACTIVE"))
     return 0

@@ -212,6 +212,47 @@ def test_a_request_that_fails_ends_it(empty):
     assert not empty.noted("pip")
 
 
+def test_a_call_that_fails_ends_no_waiting(empty):
+    # The second is the look for the reason.
+    (empty.folder / "fails").write_text("describe describe")
+    status, output, _ = empty.run("create.sh")
+    assert status == 0
+    assert output.splitlines()[:3] == [
+        "largebatch: UNKNOWN",
+        "largebatch: WAITING_FOR_RESOURCES",
+        "largebatch: ACTIVE",
+    ]
+    assert (empty.folder / "vm/installed").exists()
+
+
+def test_a_request_that_is_deleted_is_not_waited_for(empty):
+    status, _, errors = empty.run("create.sh", REQUEST="GONE")
+    assert status == 2
+    assert "the request for largebatch is GONE" in errors
+
+
+@pytest.mark.parametrize("failures, status", [(2, 0), (3, 2)])
+def test_installing_is_tried_three_times(empty, failures, status):
+    (empty.folder / "fails").write_text("scp " * failures)
+    found, output, errors = empty.run("create.sh")
+    assert found == status
+    assert output.count("installing failed") == failures
+    assert ("create.sh: error: cannot install" in errors) == bool(status)
+    assert (empty.folder / "vm/installed").exists() != bool(status)
+
+
+def test_a_slice_without_the_package_is_repaired(there):
+    (there.folder / "vm/installed").unlink()
+    (there.folder / "vm/venv/bin/tf-largebatch").unlink()
+    status, _, errors = there.train("exit 0")
+    assert (status, errors) == (0, "")
+    assert len(there.trainings()) == 1
+    # Only there.
+    installed = len(there.noted("pip"))
+    assert there.train("exit 0")[0] == 0
+    assert len(there.noted("pip")) == installed
+
+
 def test_tensorflow_for_tpus_is_installed_last(there):
     pips = [" ".join(words) for words in there.noted("pip")]
     package, without, tensorflow, library = pips
