@@ -129,6 +129,10 @@ MISTAKES = [
         "there is no 'two' to run on",
     ),
     (
+        [RECIPE, "--params_override=runtime.num_gpus=99"],
+        "num_gpus is 99, in runtime, but TensorFlow finds",
+    ),
+    (
         [RECIPE, "--params_override=trainer.steps_per_loop=3"],
         "steps_per_loop is 3 and summary_interval 10",
     ),

@@ -201,6 +201,20 @@ def test_a_run_that_diverges_says_so_and_saves_no_ruin(small, tmp_path):
     assert not list(tmp_path.glob("ckpt-4.*"))
 
 
+@pytest.mark.parametrize("strategy", ["mirrored", "one_device", "Mirrored"])
+@pytest.mark.parametrize("there, asked", [(0, 1), (1, 2), (2, 8)])
+def test_no_more_gpus_are_used_than_there_are(
+    strategy, there, asked, small, monkeypatch
+):
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind: [None] * there
+    )
+    runtime = {"distribution_strategy": strategy, "num_gpus": asked}
+    words = f"num_gpus is {asked}, in runtime, but TensorFlow finds {there} "
+    with pytest.raises(UserError, match=words):
+        train.make_strategy(small(runtime=runtime).runtime)
+
+
 def test_a_run_that_is_too_large_does_not_fit():
     full = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
     with pytest.raises(DoesNotFitError, match="give a smaller trainer.micro_"):

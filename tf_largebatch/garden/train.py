@@ -154,6 +154,7 @@ def make_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
     Raises:
         UserError: there is none such, or not so many devices.
     """
+    check_gpus(runtime)
     try:
         return distribute_utils.get_distribution_strategy(
             distribution_strategy=runtime.distribution_strategy,
@@ -167,6 +168,22 @@ def make_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
             f"there is no {runtime.distribution_strategy!r} to run on: "
             f"{checkpoints.first_line(error)}; change runtime"
         ) from error
+
+
+def check_gpus(runtime: cfg.RuntimeConfig) -> None:
+    """Raises UserError if more GPUs are asked for than there are.
+
+    TensorFlow would take the CPU instead, or so many times the same one.
+    """
+    strategy = str(runtime.distribution_strategy).lower()
+    if strategy in ("tpu", "multi_worker_mirrored"):
+        return  # They take what there is, whatever is asked for.
+    there = len(tf.config.list_physical_devices("GPU"))
+    if runtime.num_gpus > there:
+        raise UserError(
+            f"num_gpus is {runtime.num_gpus}, in runtime, but TensorFlow "
+            f"finds {there} GPUs; give at most as many"
+        )
 
 
 def build(
