@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import re
 import shutil
 import types
 
@@ -199,6 +200,67 @@ def test_a_run_that_diverges_says_so_and_saves_no_ruin(small, tmp_path):
         train.run(config, "train", str(tmp_path))
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("ckpt-4.*"))
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("checkpoint_interval", 0),
+        ("evaluation_epochs", -1.0),
+        ("evaluation_epochs", float("nan")),
+        ("evaluation_epochs", float("inf")),
+        ("max_to_keep", 0),
+        ("summary_interval", 0),
+        ("train_steps", 0),
+        ("validation_interval", -5),
+        ("validation_steps", 0),
+        ("validation_steps", -2),
+    ],
+)
+def test_numbers_that_a_trainer_cannot_have(name, value, small, tmp_path):
+    config = small(trainer={name: value})
+    words = re.escape(f"{name} is {value}, in trainer; give ")
+    with pytest.raises(UserError, match=words):
+        train.run(config, "train_and_eval", str(tmp_path / "run"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_steps_to_train_are_for_training():
+    config = recipes.experiment("largebatch/bert_squad")
+    assert config.trainer.train_steps == 0
+    train.resolve(config, "eval")
+
+
+@pytest.mark.parametrize("name", ["num_examples", "global_batch_size"])
+def test_an_epoch_must_have_a_length(name, small):
+    data = {"train_data": {name: 0}}
+    config = small(trainer={"evaluation_epochs": 4}, task=data)
+    with pytest.raises(UserError, match=f"evaluation_epochs .* {name} is 0"):
+        train.resolve(config, "eval")
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "name", [NESTEROV, "bert_tiny/adam_32k/phase1", "bert_tiny/adam_32k/squad"]
+)
+def test_data_is_used_for_what_it_is_for(name, training):
+    config = recipes.experiment_config(name)
+    data = "train_data" if training else "validation_data"
+    getattr(config.task, data).is_training = not training
+    task = task_factory.get_task(config.task)
+    words = f"is_training is {not training}, in task.{data}; leave it at"
+    with pytest.raises(UserError, match=words):
+        train.find_data(task, "train" if training else "eval")
+
+
+@pytest.mark.parametrize(
+    "name, mode", [("train_data", "train"), ("validation_data", "eval")]
+)
+def test_batches_hold_something(name, mode, small):
+    config = small(task={name: {"global_batch_size": 0}})
+    words = f"global_batch_size is 0, in task.{name}; give 1 or more"
+    with pytest.raises(UserError, match=words):
+        train.find_data(task_factory.get_task(config.task), mode)
 
 
 @pytest.mark.parametrize("strategy", ["mirrored", "one_device", "Mirrored"])

@@ -233,7 +233,6 @@ def test_the_gardens_own_trainer_takes_the_same_step(small, batch):
 
 def test_the_experiment_is_imagenet_as_the_paper_has_it():
     config = exp_factory.get_exp_config(experiment.NAME)
-    config.validate()
     task.check(config.task)
     assert config.task.train_data.num_examples == 1_281_167
     assert config.task.validation_data.num_examples == 50_000

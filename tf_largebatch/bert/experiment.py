@@ -53,8 +53,4 @@ def experiment(task: cfg.TaskConfig) -> cfg.ExperimentConfig:
             validation_interval=EVALUATION_INTERVAL,
         ),
         runtime=cfg.RuntimeConfig(mixed_precision_dtype="bfloat16"),
-        restrictions=[
-            "task.train_data.is_training != None",
-            "task.validation_data.is_training != None",
-        ],
     )

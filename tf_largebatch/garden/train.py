@@ -32,6 +32,15 @@ MODES = (
     "train_and_post_eval",
 )
 
+# Numbers of a trainer that must be 1 or more, and those for training alone.
+COUNTS = (
+    "checkpoint_interval",
+    "max_to_keep",
+    "summary_interval",
+    "validation_interval",
+)
+COUNTS_IN_TRAINING = ("train_steps",)
+
 # The settings of a runtime by which its strategy is made.
 DISTRIBUTION = (
     "distribution_strategy",
@@ -104,7 +113,40 @@ def resolve(config: cfg.ExperimentConfig, mode: str) -> cfg.ExperimentConfig:
         raise UserError(
             f"mode is {mode!r}, in --mode; give one of {', '.join(MODES)}"
         )
-    trainer = config.trainer
+    check_trainer(config.trainer, mode)
+    if not config.trainer.evaluation_epochs:
+        return config
+    data = config.task.train_data
+    for name in ("num_examples", "global_batch_size"):
+        if getattr(data, name) < 1:
+            raise UserError(
+                f"evaluation_epochs is set, in trainer, but {name} is "
+                f"{getattr(data, name)}, so that it is not known how long an "
+                f"epoch is; set {name}, in task.train_data"
+            )
+    examples = config.trainer.evaluation_epochs * data.num_examples
+    steps = max(1, math.ceil(examples / data.global_batch_size))
+    return config.replace(trainer={"validation_interval": steps})
+
+
+def check_trainer(trainer: Any, mode: str) -> None:
+    """Raises UserError at a number that a trainer cannot have."""
+    for name in COUNTS + COUNTS_IN_TRAINING * ("train" in mode):
+        if getattr(trainer, name) < 1:
+            raise UserError(
+                f"{name} is {getattr(trainer, name)}, in trainer; give 1 or "
+                "more"
+            )
+    if trainer.validation_steps != -1 and trainer.validation_steps < 1:
+        raise UserError(
+            f"validation_steps is {trainer.validation_steps}, in trainer; give "
+            "1 or more, or -1 for all"
+        )
+    if not 0 <= trainer.evaluation_epochs < math.inf:
+        raise UserError(
+            f"evaluation_epochs is {trainer.evaluation_epochs}, in trainer; "
+            "give a number above 0, or 0 for validation_interval"
+        )
     if trainer.steps_per_loop < 1 or (
         trainer.summary_interval % trainer.steps_per_loop
     ):
@@ -113,17 +155,6 @@ def resolve(config: cfg.ExperimentConfig, mode: str) -> cfg.ExperimentConfig:
             f"{trainer.summary_interval}, in trainer; the one must be at "
             "least 1 and divide the other"
         )
-    if not trainer.evaluation_epochs:
-        return config
-    data = config.task.train_data
-    if not data.num_examples:
-        raise UserError(
-            "evaluation_epochs is set, in trainer, but not how many examples "
-            "an epoch has; set num_examples, in task.train_data"
-        )
-    examples = trainer.evaluation_epochs * data.num_examples
-    steps = max(1, math.ceil(examples / data.global_batch_size))
-    return config.replace(trainer={"validation_interval": steps})
 
 
 @contextlib.contextmanager
@@ -262,9 +293,21 @@ def find_data(task: Task, mode: str) -> None:
     """Looks whether the data is there, before anything is built.
 
     Raises:
-        UserError: it is not.
+        UserError: it is not, or is not for what it is to be used for.
     """
     for name, data in data_of(task.task_config, mode).items():
+        training = name == "train_data"
+        # Another package's task may do without.
+        if getattr(data, "is_training", training) is not training:
+            raise UserError(
+                f"is_training is {data.is_training}, in task.{name}; leave it "
+                f"at {training}"
+            )
+        if getattr(data, "global_batch_size", 1) < 1:
+            raise UserError(
+                f"global_batch_size is {data.global_batch_size}, in "
+                f"task.{name}; give 1 or more"
+            )
         try:
             task.open_data(data)
         except UserError as error:

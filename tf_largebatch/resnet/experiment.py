@@ -37,8 +37,4 @@ def resnet50_imagenet() -> cfg.ExperimentConfig:
             validation_interval=EVALUATION_INTERVAL,
         ),
         runtime=cfg.RuntimeConfig(mixed_precision_dtype="bfloat16"),
-        restrictions=[
-            "task.train_data.is_training != None",
-            "task.validation_data.is_training != None",
-        ],
     )
