@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 import uuid
@@ -15,7 +16,15 @@ NEW = ".new"
 
 
 def check_new(folder: pathlib.Path) -> None:
-    """Raises UserError unless a folder does not exist yet, or is empty."""
+    """Raises UserError unless a folder does not exist yet, or is empty.
+
+    Nor may it be a URL, of which a path would make a folder with a colon.
+    """
+    if re.match(r"\w+:/", str(folder)):
+        raise UserError(
+            f"{folder} is not on this machine; give a folder that is, and "
+            "copy it"
+        )
     try:
         if folder.exists() and any(folder.iterdir()):
             raise UserError(f"{folder} is not empty; give a new folder")

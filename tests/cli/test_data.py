@@ -91,6 +91,10 @@ def mistakes(made):
             ["data", "imagenet", f"--out={made}"],
             "is not empty; give a new folder",
         ),
+        "a folder elsewhere": (
+            ["data", "imagenet", "--out=gs://bucket/pictures"],
+            "gs:/bucket/pictures is not on this machine; give a folder that",
+        ),
         "0 decoded": (
             ["data", "imagenet", pattern, "--decode_every=0"],
             "--decode_every=0",

@@ -113,6 +113,10 @@ MISTAKES = {
         ["--out=a", "--classes=10"],
         "--classes is of imagenet, not of bert; leave it out",
     ),
+    "a folder elsewhere": (
+        ["--out=gs://bucket/bert", "--input=demo"],
+        "gs:/bucket/bert is not on this machine; give a folder that",
+    ),
     "nothing to check": (["--check=a"], "a is no folder with a vocabulary"),
     "no such files": (
         ["--check=a-*", "--vocab_file=b"],
