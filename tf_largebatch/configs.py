@@ -70,9 +70,18 @@ def read(path: pathlib.Path) -> dict[str, Any]:
         UserError: the file cannot be read or is no YAML mapping; the message
             names the file and, for YAML, the line.
     """
-    content = parse(read_text(path), str(path))
+    return mapping(read_text(path), str(path))
+
+
+def mapping(text: str, where: str) -> dict[str, Any]:
+    """Returns the mapping that YAML says; see :func:`parse`.
+
+    Raises:
+        UserError: it is no YAML mapping.
+    """
+    content = parse(text, where)
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no mapping of names to values")
+        raise UserError(f"{where} holds no mapping of names to values")
     return content
 
 

@@ -1,8 +1,10 @@
 """What a run's folder says: which experiment, and which settings make it."""
 
 import re
+import uuid
 
 import pytest
+import tensorflow as tf
 import yaml
 from official.modeling.hyperparams import params_dict
 
@@ -63,6 +65,37 @@ def test_another_experiments_folder_is_refused(tmp_path):
     words = "(task.name is largebatch/bert_pretraining there, not largebatch/"
     with pytest.raises(UserError, match=re.escape(words)):
         run_folder.check(str(tmp_path), config, run_folder.OF_THE_MODEL)
+
+
+@pytest.mark.parametrize("flag", ["config_files", "params_override"])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (None, "cannot read PATH: "),
+        (b"\xff", "cannot read PATH: "),
+        ("task: [", "in PATH, line 1; correct the file"),
+        ("7", "PATH holds no mapping"),
+        ("task: {seed: 3}", None),
+    ],
+)
+def test_settings_may_be_on_any_file_system(flag, text, words):
+    """TensorFlow's own in memory stands for a bucket."""
+    path = f"ram://{uuid.uuid4().hex}.yaml"
+    values = {flag: [path] if flag == "config_files" else path}
+    if text is not None:
+        with tf.io.gfile.GFile(path, "wb") as file:
+            file.write(text)
+    if words is None:
+        assert settings.collect(LARS, **values).task.seed == 3
+        return
+    words = re.escape(words.replace("PATH", path))
+    with pytest.raises(UserError, match=words):
+        settings.collect(LARS, **values)
+
+
+def test_a_scheme_that_tensorflow_does_not_know():
+    with pytest.raises(UserError, match="cannot read s3://b/x.yaml: "):
+        settings.collect(LARS, config_files=["s3://b/x.yaml"])
 
 
 def test_a_name_that_is_no_text():

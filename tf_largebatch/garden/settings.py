@@ -9,7 +9,7 @@ import tensorflow as tf
 from official.core import config_definitions as cfg
 from official.modeling.hyperparams import params_dict
 
-from tf_largebatch import configs, plugins
+from tf_largebatch import checkpoints, configs, plugins
 from tf_largebatch.errors import UserError, hint
 from tf_largebatch.garden import recipes, run_folder
 from tf_largebatch.garden.overrides import override
@@ -54,7 +54,7 @@ def collect(
     if data_dir is not None:
         override(config, data_in(data_dir, part), "--data_dir")
     for file in config_files:
-        values = configs.read(pathlib.Path(file))
+        values = read(file)
         override(config, for_part(values, part, file), file)
     if tpu is not None:
         override(config, on_tpu(tpu), "--tpu")
@@ -64,6 +64,24 @@ def collect(
     where = "--params_override"
     override(config, for_part(parse(params_override), part, where), where)
     return config
+
+
+def read(file: str) -> dict[str, Any]:
+    """Returns what a YAML file holds, on any file system.
+
+    Raises:
+        UserError: it cannot be read, or is no YAML mapping.
+    """
+    if "://" not in file:
+        return configs.read(pathlib.Path(file))
+    try:
+        with tf.io.gfile.GFile(file) as opened:
+            text = opened.read()
+    except (*checkpoints.ERRORS, ValueError) as error:  # Which UTF-8's are.
+        raise UserError(
+            f"cannot read {file}: {checkpoints.first_line(error)}"
+        ) from error
+    return configs.mapping(text, file)
 
 
 def data_in(folder: str, part: str | None) -> dict[str, Any]:
@@ -207,7 +225,7 @@ def parse(text: str) -> dict[str, Any]:
     if not text.strip():
         return {}
     if pathlib.Path(text).suffix == ".yaml" and "=" not in text:
-        return configs.read(pathlib.Path(text))
+        return read(text)
     try:
         as_yaml = params_dict.nested_csv_str_to_json_str(text.strip())
     except ValueError:
