@@ -26,7 +26,15 @@ def newest(folder: str) -> str | None:
 
 def find(path: str) -> str | None:
     """Returns the path of a checkpoint, or of a folder's newest one, if any."""
-    return path if tf.io.gfile.exists(f"{path}.index") else newest(path)
+    return path if is_there(path) else newest(path)
+
+
+def is_there(path: str) -> bool:
+    """Whether there is a checkpoint of that path, and it can be looked for."""
+    try:
+        return tf.io.gfile.exists(f"{path}.index")
+    except ERRORS:
+        return False
 
 
 def first_line(error: Exception) -> str:

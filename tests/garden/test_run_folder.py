@@ -1,6 +1,7 @@
 """What a run's folder says: which experiment, and which settings make it."""
 
 import re
+import urllib.error
 import uuid
 
 import pytest
@@ -8,8 +9,9 @@ import tensorflow as tf
 import yaml
 from official.modeling.hyperparams import params_dict
 
+from tf_largebatch.bert import network
 from tf_largebatch.errors import UserError
-from tf_largebatch.garden import recipes, run_folder, settings
+from tf_largebatch.garden import export, recipes, run_folder, settings, train
 
 PHASE = "bert_tiny/original/phase1"
 SQUAD = "bert_tiny/original/squad"
@@ -96,6 +98,31 @@ def test_settings_may_be_on_any_file_system(flag, text, words):
 def test_a_scheme_that_tensorflow_does_not_know():
     with pytest.raises(UserError, match="cannot read s3://b/x.yaml: "):
         settings.collect(LARS, config_files=["s3://b/x.yaml"])
+
+
+ELSEWHERE = "s3://bucket/run"  # Which this TensorFlow knows nothing about.
+
+
+def test_a_file_system_that_cannot_be_used():
+    with pytest.raises(UserError, match=f"cannot write to {ELSEWHERE}: "):
+        run_folder.claim(ELSEWHERE, recipes.experiment_config(LARS))
+    with pytest.raises(UserError, match=f"no checkpoint {ELSEWHERE}; give"):
+        export.find(ELSEWHERE)
+    with pytest.raises(UserError, match=f"no checkpoint {ELSEWHERE}, in"):
+        network.find(ELSEWHERE)
+
+
+def test_a_tpu_that_nobody_can_be_asked_for(monkeypatch):
+    def ask(**arguments):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(
+        train.distribute_utils, "get_distribution_strategy", ask
+    )
+    config = settings.collect(LARS, tpu="mine")
+    words = "there is no 'tpu' to run on: .*not known.*; change runtime"
+    with pytest.raises(UserError, match=words):
+        train.make_strategy(config.runtime)
 
 
 def test_a_name_that_is_no_text():

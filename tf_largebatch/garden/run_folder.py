@@ -46,13 +46,13 @@ def claim(
     Raises:
         UserError: it cannot be written to, or holds another run.
     """
-    if writes:
-        mend(folder)
-    if newest(folder):
-        check(folder, config, OF_THE_RUN)
-    if not writes:
-        return
     try:
+        if writes:
+            mend(folder)
+        if newest(folder):
+            check(folder, config, OF_THE_RUN)
+        if not writes:
+            return
         tf.io.gfile.makedirs(folder)
         write_parameters(folder, config)
     except ERRORS as error:

@@ -194,7 +194,8 @@ def make_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
             num_packs=runtime.num_packs,
             tpu_address=runtime.tpu,
         )
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+    except (ValueError, RuntimeError, *checkpoints.ERRORS) as error:
+        # Of the system's errors, where there is no server to ask for a TPU.
         raise UserError(
             f"there is no {runtime.distribution_strategy!r} to run on: "
             f"{checkpoints.first_line(error)}; change runtime"
