@@ -213,9 +213,39 @@ def test_missing_data_is_found_before_anything_is_trained(
     assert runner.parts() == [] and not list(tmp_path.iterdir())
 
 
-def replicas(count):
-    """Stands in for a strategy of so many replicas."""
-    return types.SimpleNamespace(num_replicas_in_sync=count)
+def replicas(count, first=True):
+    """Stands in for a strategy of so many replicas, on the first worker."""
+    return types.SimpleNamespace(
+        num_replicas_in_sync=count,
+        extended=types.SimpleNamespace(should_checkpoint=first),
+    )
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_first_worker_alone_writes_the_figures(
+    first, runner, tmp_path, monkeypatch
+):
+    strategy = replicas(2, first)
+    monkeypatch.setattr(train, "make_strategy", lambda runtime: strategy)
+    assert chain.run(collect(), "train_and_eval", str(tmp_path)) == FIGURES
+    assert len([*tmp_path.glob("*/figures.json")]) == len(PARTS) * first
+
+
+@pytest.mark.parametrize(
+    "cluster, words",
+    [
+        ('{"cluster": {"worker": ["a:1", "b:1"]}}', "names 2 workers, of"),
+        ("{", "TF_CONFIG is not as it must be"),
+    ],
+)
+def test_several_workers_do_not_make_the_same_data(
+    cluster, words, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TF_CONFIG", cluster)
+    data = str(tmp_path / "data")
+    with pytest.raises(UserError, match=words):
+        chain.make_data(collect(), "demo", None, None, data)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_batch_that_cannot_be_shared_is_found_before_any_is_trained(

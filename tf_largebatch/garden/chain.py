@@ -231,7 +231,8 @@ def run_part(
     train.say(f"{part}: in {folder}")
     tf_keras.backend.clear_session()
     figures = train.run(config, mode, folder, strategy, wandb_project)
-    if "eval" in mode:
+    # Of several workers, which share the folder, the first writes.
+    if "eval" in mode and strategy.extended.should_checkpoint:
         record(folder, figures)
     return figures
 
@@ -299,8 +300,26 @@ def make_data(
         check_data(found, wanted, folder)
         train.say(f"data: done, in {folder}")
     else:
+        check_alone()
         train.say(f"data: in {folder}")
         text.build(pathlib.Path(folder), wanted)
+
+
+def check_alone() -> None:
+    """Raises UserError where other workers would make the same data."""
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    try:
+        workers = resolver.cluster_spec().as_dict().get("worker", [])
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"TF_CONFIG is not as it must be: {error}; correct it, or unset it"
+        ) from error
+    if len(workers) > 1:
+        raise UserError(
+            f"TF_CONFIG names {len(workers)} workers, of which each would make "
+            "the data of --text; make it once, with `tf-largebatch data bert`, "
+            "and give its folder with --data_dir"
+        )
 
 
 def check_data(found: Mapping[str, Any], wanted: Any, folder: str) -> None:
