@@ -49,7 +49,7 @@ def damage(path: str) -> str | None:
     TensorFlow holds every value that it reads against its checksum.
     """
     try:
-        reader = tf.train.load_checkpoint(path)
+        reader = tf.compat.v1.train.NewCheckpointReader(path)
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
     except UNREADABLE as error:
@@ -69,8 +69,9 @@ def mend(folder: str) -> None:
     Raises:
         UserError: there are checkpoints, but none is whole.
     """
-    for path in tf.io.gfile.glob(f"{folder}/{PREFIX}*_temp*"):
-        tf.io.gfile.rmtree(path)
+    for name in names_in(folder):
+        if name.startswith(PREFIX) and "_temp" in name:
+            tf.io.gfile.rmtree(tf.io.gfile.join(folder, name))
     paths, damaged = saved(folder), {}
     while paths and (why := damage(paths[-1])):
         damaged[paths.pop()] = why
@@ -113,19 +114,32 @@ def write_list(folder: str, paths: list[str]) -> None:
 
 def saved(folder: str) -> list[str]:
     """Returns the paths of all checkpoints of a run, the newest last."""
-    found = tf.io.gfile.glob(f"{folder}/{PREFIX}*.index")
-    numbers = {
-        int(match[1]): path.removesuffix(".index")
-        for path in found
-        if (match := re.search(rf"{PREFIX}(\d+)\.index$", path))
-    }
-    return [path for _, path in sorted(numbers.items())]
+    numbers = sorted(
+        int(match[1])
+        for name in names_in(folder)
+        if (match := re.fullmatch(rf"{PREFIX}(\d+)\.index", name))
+    )
+    return [tf.io.gfile.join(folder, f"{PREFIX}{each}") for each in numbers]
 
 
 def set_aside(path: str) -> None:
     """Renames the files of a checkpoint."""
-    folder, _, name = path.rpartition("/")
-    for file in tf.io.gfile.glob(f"{path}.*"):
-        rest = file.removeprefix(path)
-        aside = f"{folder}/{DAMAGED}{name}{rest}"
-        tf.io.gfile.rename(file, aside, overwrite=True)
+    folder, _, checkpoint = path.rpartition("/")
+    for name in names_in(folder):
+        if name.startswith(f"{checkpoint}."):
+            file, aside = f"{folder}/{name}", f"{folder}/{DAMAGED}{name}"
+            tf.io.gfile.rename(file, aside, overwrite=True)
+
+
+def names_in(folder: str) -> list[str]:
+    """Returns the names of what is in a folder; none if it is not there.
+
+    Patterns would not do: of a folder whose name ends in a slash they give
+    other paths than those that they are to match.
+    """
+    try:
+        names = tf.io.gfile.listdir(folder)
+    except tf.errors.NotFoundError:
+        return []
+    # In a bucket those of folders end in a slash.
+    return sorted(name.rstrip("/") for name in names)

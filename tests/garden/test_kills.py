@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 
 import numpy as np
 import pytest
@@ -232,6 +233,21 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     assert [*copy.glob("damaged-ckpt-4.*")] and not [*copy.glob("ckpt-4.*")]
     checkpoints.mend(str(copy))
     assert capsys.readouterr().err == ""
+
+
+def test_a_folder_of_a_bucket_whose_name_ends_in_a_slash(copy, capsys):
+    """TensorFlow's file system in memory joins names as that of buckets."""
+    folder = f"ram://{uuid.uuid4().hex}/run/"
+    for path in copy.iterdir():
+        if path.is_file():
+            content = path.read_bytes()
+            if path.name.startswith("ckpt-4.data"):
+                content = content[:-9] + bytes(9)
+            with tf.io.gfile.GFile(f"{folder}{path.name}", "wb") as file:
+                file.write(content)
+    checkpoints.mend(folder)
+    assert "ckpt-4 is damaged (" in capsys.readouterr().err
+    assert checkpoints.newest(folder) == f"{folder}ckpt-3"
 
 
 def test_where_all_are_damaged_nothing_begins_anew(copy):

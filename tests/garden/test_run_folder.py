@@ -100,6 +100,14 @@ def test_a_scheme_that_tensorflow_does_not_know():
         settings.collect(LARS, config_files=["s3://b/x.yaml"])
 
 
+@pytest.mark.parametrize("name", ["r[1]", "r*", "r?", "r\\1"])
+def test_a_folder_whose_name_is_a_pattern(name, tmp_path):
+    folder = str(tmp_path / name)
+    with pytest.raises(UserError, match="by which TensorFlow finds no check"):
+        run_folder.claim(folder, recipes.experiment_config(LARS))
+    assert not list(tmp_path.iterdir())
+
+
 ELSEWHERE = "s3://bucket/run"  # Which this TensorFlow knows nothing about.
 
 

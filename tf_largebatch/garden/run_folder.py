@@ -1,5 +1,6 @@
 """The folder of a run: whose it is, and whether it can be written to."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -44,8 +45,14 @@ def claim(
         writes: whether to write; of several workers the first does.
 
     Raises:
-        UserError: it cannot be written to, or holds another run.
+        UserError: it cannot be written to, holds another run, or has a name
+            that is a pattern.
     """
+    if found := re.search(r"[*?[\\]", folder):
+        raise UserError(
+            f"{folder} has a {found[0]}, by which TensorFlow finds no "
+            "checkpoint again; give another --model_dir"
+        )
     try:
         if writes:
             mend(folder)
