@@ -100,6 +100,31 @@ def test_a_scheme_that_tensorflow_does_not_know():
         settings.collect(LARS, config_files=["s3://b/x.yaml"])
 
 
+@pytest.mark.parametrize("count", [1, 3, 4, 6])
+def test_the_differences_are_listed(count, tmp_path):
+    written(PHASE, tmp_path)
+    changes = {
+        "group_clip_norm": 2.0,
+        "group_size": 4,
+        "init_checkpoint": "x",
+        "seed": 1,
+        "train_data.global_batch_size": 8,
+        "train_data.seq_length": 32,
+    }
+    names = list(changes)[:count]
+    text = ",".join(f"task.{name}={changes[name]}" for name in names)
+    config = settings.collect(PHASE, params_override=text)
+    with pytest.raises(UserError) as caught:
+        run_folder.check(str(tmp_path), config, run_folder.OF_THE_RUN)
+    (said,) = re.findall(r"recipe \((.*)\); give", str(caught.value))
+    listed = said.split("; ")
+    assert [each.split(" is ")[0] for each in listed[:3]] == [
+        f"task.{name}" for name in names[:3]
+    ]
+    assert all(" there, not " in each for each in listed[:3])
+    assert listed[3:] == ([f"and {count - 3} more"] if count > 3 else [])
+
+
 @pytest.mark.parametrize("name", ["r[1]", "r*", "r?", "r\\1"])
 def test_a_folder_whose_name_is_a_pattern(name, tmp_path):
     folder = str(tmp_path / name)

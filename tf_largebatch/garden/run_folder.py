@@ -13,6 +13,7 @@ from tf_largebatch.checkpoints import ERRORS, first_line, mend, newest
 from tf_largebatch.errors import UserError
 
 PARAMETERS = "params.yaml"
+SHOWN = 3  # Of the settings that differ.
 # Which experiment a folder's settings are of. Where it is not said it is the
 # one that there was before there were others.
 NAME = "task.name"
@@ -96,14 +97,19 @@ def check(
     """
     there = named(read_parameters(folder))
     here = named(as_yaml(config))
-    for name in sorted({*here, *there}):
-        of_parts = any(f"{name}.".startswith(f"{part}.") for part in parts)
-        if of_parts and here.get(name) != there.get(name):
-            raise UserError(
-                f"{folder} holds a run of another recipe ({name} is "
-                f"{there.get(name)} there, not {here.get(name)}); "
-                "give another folder, or the recipe and the overrides of then"
-            )
+    differ = [
+        f"{name} is {there.get(name)} there, not {here.get(name)}"
+        for name in sorted({*here, *there})
+        if any(f"{name}.".startswith(f"{part}.") for part in parts)
+        and here.get(name) != there.get(name)
+    ]
+    if differ:
+        more = len(differ) - SHOWN
+        said = differ[:SHOWN] + [f"and {more} more"] * (more > 0)
+        raise UserError(
+            f"{folder} holds a run of another recipe ({'; '.join(said)}); "
+            "give another folder, or the recipe and the overrides of then"
+        )
 
 
 def read_parameters(folder: str) -> dict[str, Any]:
