@@ -680,6 +680,17 @@ def test_a_file_with_fewer_records_than_are_known_is_named(tmp_path, count):
     assert rest.left_out == EACH - count and rest.counts == [count]
 
 
+@pytest.mark.parametrize("take", [records.ALL, 1])
+def test_of_a_piece_behind_the_damage_nothing_is_left(tmp_path, take):
+    """And no more is lost than the piece had."""
+    path = write(tmp_path / "a", lambda n: str(n).encode())
+    spoil(path, flip(9))
+    piece = records.Piece(str(path), RECORD + 2, take)
+    left, (broken,) = skipping.examine_all([piece], TEXT, EACH)
+    assert left == []
+    assert (broken.number, broken.count) == (RECORD + 2, EACH - RECORD - 2)
+
+
 # ---------------------------------------------------------------------------
 # Through the command.
 

@@ -258,11 +258,14 @@ def end_of(piece: Piece) -> tuple[int, list[Broken]]:
         from there on, if something is.
     """
     end, what, lost = end_of_file(piece.path)
+    before = max(piece.skip - end, 0)  # What is lost, but is not the piece's.
+    end += before
+    if lost is not None:
+        lost = max(lost - before, 0)
     if piece.take != ALL:
         stop = piece.skip + piece.take
         if end >= stop:
             return stop, []
-        end = max(end, piece.skip)
         what, lost = what or records.TOO_FEW, stop - end
     return end, [Broken(piece.path, end, what, lost)] if what else []
 
