@@ -48,6 +48,10 @@ def applies(w: tf.Variable) -> bool:
     They are where TensorFlow runs an operation at a time, on a CPU or a GPU;
     not under XLA, and so not on a TPU. A variable of fewer than 32 bits is
     computed in float32, which the kernels do not do.
+
+    That is known when a step is traced. A ``tf.function`` that was traced
+    outside XLA holds the kernels wherever it is called later, and XLA cannot
+    compile those of LARS and LAMB.
     """
     if w.dtype not in (tf.float32, tf.float64):
         return False
