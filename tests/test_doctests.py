@@ -12,6 +12,7 @@ import pytest
 import tf_largebatch
 import tf_largebatch.keras
 import tf_largebatch.tf_keras
+from tf_largebatch import optimizers
 
 MODULES = ["tf_largebatch"] + [
     module.name
@@ -67,6 +68,14 @@ def test_a_public_class_is_explained(name, family):
     assert explained(doc) == list(inspect.signature(constructor).parameters)
     assert re.search(r"^Raises:\n    ValueError: ", doc, re.MULTILINE)
     assert re.search(r"^Source: ", doc, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_an_optimizer_says_what_a_selector_is(name):
+    doc = inspect.cleandoc(getattr(tf_largebatch.keras, name).__doc__)
+    text = " ".join(doc.split())
+    assert "A selector is `BIAS_AND_NORM`, regular expressions" in text
+    assert "a pattern matches no variable" in text
 
 
 def explained(doc):

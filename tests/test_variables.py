@@ -66,6 +66,14 @@ def test_a_function_gets_path_and_shape():
     assert selected(is_attention) == {"encoder/attention/query/kernel"}
 
 
+@pytest.mark.parametrize(
+    "function",
+    [lambda *both: True, lambda path, shape=(), more=1: True, max],
+)
+def test_whatever_takes_both_may_select(function):
+    variables.check_selector(function, "argument")
+
+
 def test_a_functions_answer_counts_by_its_truth():
     chosen = variables.select(lambda path, shape: shape, ["a", "b"], [(), (2,)])
     assert chosen == (False, True)
@@ -84,7 +92,10 @@ def test_a_pattern_that_matches_nothing_is_named(selector):
 
 @pytest.mark.parametrize(
     "selector",
-    ["bias", "", None, True, 3, ["a", 1], [None], b"bias", {"bias"}],
+    [
+        *("bias", "", None, True, 3, ["a", 1], [None], b"bias", {"bias"}),
+        *(lambda path: True, lambda: True, len, object),
+    ],
 )
 def test_what_is_no_selector_is_refused(selector):
     with pytest.raises(ValueError) as caught:

@@ -8,6 +8,9 @@ layer adaptation. It is one of
 - a function of a variable's path and shape that returns a bool;
 - ``()``: no variable.
 
+A model that is saved has its optimizer's selectors. A function loads again if
+it is registered with Keras, and a ``lambda`` with ``safe_mode=False`` alone.
+
 >>> select(BIAS_AND_NORM, ["dense/kernel", "dense/bias"], [(3, 4), (4,)])
 (False, True)
 >>> select(["^dense/"], ["dense/kernel", "head/kernel"], [(3, 4), (4, 2)])
@@ -15,6 +18,7 @@ layer adaptation. It is one of
 """
 
 import dataclasses
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,7 +61,7 @@ def check_selector(selector: Selector, argument: str) -> None:
     elif isinstance(selector, Sequence):
         valid = all(isinstance(pattern, str) for pattern in selector)
     else:
-        valid = callable(selector)
+        valid = callable(selector) and takes_path_and_shape(selector)
     if not valid:
         raise ValueError(
             f"`{argument}` must be BIAS_AND_NORM ({BIAS_AND_NORM!r}), a "
@@ -72,6 +76,17 @@ def check_selector(selector: Selector, argument: str) -> None:
                 f"`{argument}` has a pattern that is no regular expression "
                 f"({error}). Received: {pattern!r}"
             ) from error
+
+
+def takes_path_and_shape(function: Callable[..., Any]) -> bool:
+    """Whether a function can be called with a path and a shape."""
+    try:
+        inspect.signature(function).bind("path", ())
+    except TypeError:
+        return False
+    except ValueError:  # Of some functions in C it is not known.
+        return True
+    return True
 
 
 def patterns_of(selector: Selector) -> tuple[str, ...]:

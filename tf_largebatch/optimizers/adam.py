@@ -13,6 +13,10 @@ class Adam(LargeBatchOptimizer):
     mh = m / (1-b1^(t+1)); sh = s / (1-b2^(t+1));
     w <- w - eta (mh / (sqrt(sh) + eps) + lambda w)``.
 
+    A selector is `BIAS_AND_NORM`, regular expressions for a variable's full
+    path, a function of path and shape, or `()` for no variable; see
+    :mod:`tf_largebatch.variables`.
+
     Args:
         learning_rate: eta; a float, a schedule or a scalar variable.
             Defaults to `0.001`.
@@ -28,7 +32,10 @@ class Adam(LargeBatchOptimizer):
             `global_clipnorm`.
 
     Raises:
-        ValueError: a hyperparameter is negative, NaN or out of range.
+        ValueError: a hyperparameter is negative, NaN or out of range, an
+            option is no bool, a selector is none, or a schedule is of the
+            other Keras family; when the optimizer is built, a pattern matches
+            no variable.
 
     Example, the optimizer of the BERT code base:
 

@@ -9,6 +9,10 @@ from tf_largebatch.variables import BIAS_AND_NORM, Selector
 class HeavyBall(LargeBatchOptimizer):
     """Heavy-ball momentum: ``v <- mu v + g; w <- w - eta v``.
 
+    A selector is `BIAS_AND_NORM`, regular expressions for a variable's full
+    path, a function of path and shape, or `()` for no variable; see
+    :mod:`tf_largebatch.variables`.
+
     Args:
         learning_rate: eta; a float, a schedule or a scalar variable.
         momentum: mu. Defaults to `0.9`.
@@ -23,7 +27,10 @@ class HeavyBall(LargeBatchOptimizer):
             `global_clipnorm`.
 
     Raises:
-        ValueError: a hyperparameter is negative, NaN or out of range.
+        ValueError: a hyperparameter is negative, NaN or out of range, an
+            option is no bool, a selector is none, or a schedule is of the
+            other Keras family; when the optimizer is built, a pattern matches
+            no variable.
 
     Example, as `keras.optimizers.SGD` computes it:
 

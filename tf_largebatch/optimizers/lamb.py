@@ -18,6 +18,10 @@ class LAMB(LargeBatchOptimizer):
     ``zero_norm_ratio`` where a norm is 0; ``w <- w - eta r u``. The moments
     are those of :class:`Adam`.
 
+    A selector is `BIAS_AND_NORM`, regular expressions for a variable's full
+    path, a function of path and shape, or `()` for no variable; see
+    :mod:`tf_largebatch.variables`.
+
     Args:
         learning_rate: eta; a float, a schedule or a scalar variable.
             Defaults to `0.001`.
@@ -46,8 +50,10 @@ class LAMB(LargeBatchOptimizer):
             `global_clipnorm`.
 
     Raises:
-        ValueError: a hyperparameter is negative, NaN or out of range, or
-            there is no such variant.
+        ValueError: a hyperparameter is negative, NaN or out of range, there is
+            no such variant, an option is no bool, a selector is none, or a
+            schedule is of the other Keras family; when the optimizer is built,
+            a pattern matches no variable.
 
     Example:
 

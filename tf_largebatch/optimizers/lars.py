@@ -19,6 +19,10 @@ class LARS(LargeBatchOptimizer):
     heavy-ball momentum with the rate *outside* the buffer and no decay, as
     the published LARS pipeline has it.
 
+    A selector is `BIAS_AND_NORM`, regular expressions for a variable's full
+    path, a function of path and shape, or `()` for no variable; see
+    :mod:`tf_largebatch.variables`.
+
     Args:
         learning_rate: eta; a float, a schedule or a scalar variable.
         momentum: mu, of LARS and of heavy ball. Defaults to `0.929`.
@@ -40,8 +44,10 @@ class LARS(LargeBatchOptimizer):
             `global_clipnorm`.
 
     Raises:
-        ValueError: a hyperparameter is negative, NaN or out of range, or
-            there is no such variant.
+        ValueError: a hyperparameter is negative, NaN or out of range, there is
+            no such variant, a selector is none, or a schedule is of the other
+            Keras family; when the optimizer is built, a pattern matches no
+            variable.
 
     Example, the published pipeline at batch 32,768:
 

@@ -12,6 +12,10 @@ class Nesterov(HeavyBall):
     is another algorithm as soon as the rate changes: it keeps the rate inside
     the buffer, which `learning_rate_in_momentum=True` does here.
 
+    A selector is `BIAS_AND_NORM`, regular expressions for a variable's full
+    path, a function of path and shape, or `()` for no variable; see
+    :mod:`tf_largebatch.variables`.
+
     Args:
         learning_rate: eta; a float, a schedule or a scalar variable.
         momentum: mu. Defaults to `0.9`.
@@ -26,7 +30,10 @@ class Nesterov(HeavyBall):
             `global_clipnorm`.
 
     Raises:
-        ValueError: a hyperparameter is negative, NaN or out of range.
+        ValueError: a hyperparameter is negative, NaN or out of range, an
+            option is no bool, a selector is none, or a schedule is of the
+            other Keras family; when the optimizer is built, a pattern matches
+            no variable.
 
     Example, the paper's Configuration B:
 
