@@ -190,7 +190,7 @@ def lamb(
     subtract(w.handle, learning_rate * r / ENLARGED, u)
 
 
-def once(given: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
+def once_a_graph(given: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
     """Returns what ``compute`` does, of which a graph has but one.
 
     What each of 161 variables has of its own are a thousand operations, and
@@ -217,7 +217,7 @@ def once(given: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
 
 def constant(value: Any, dtype: tf.DType) -> Array:
     """Returns a constant, of which a graph has but one."""
-    return once((value, dtype), lambda: tf.constant(value, dtype))
+    return once_a_graph((value, dtype), lambda: tf.constant(value, dtype))
 
 
 def scalar(value: Scalar, dtype: tf.DType) -> Array:
@@ -286,7 +286,7 @@ def apply_adam(
         }
 
     given = (step, beta_1, beta_2, epsilon, bias_correction, dtype)
-    factor, scalars = once(given, compute)
+    factor, scalars = once_a_graph(given, compute)
     raw_ops.ResourceApplyAdam(
         var=target, m=m.handle, v=s.handle, lr=rate * factor, grad=g, **scalars
     )

@@ -15,7 +15,6 @@ from tf_largebatch.rules.lamb import with_decay
 from tf_largebatch.rules.lars import ratio_of as lars_ratio
 from tf_largebatch.rules.lars import update_of
 from tf_largebatch.tf_keras import namespace
-from tf_largebatch.tf_keras.optimizer import scalar
 from tf_largebatch.variables import Treatment
 
 Tensors = Sequence[tf.Tensor]
@@ -100,7 +99,7 @@ def ratio_of(
 ) -> tf.Tensor:
     """Returns r of one variable, as the optimizer's rule computes it."""
     numbers = {
-        name: scalar(value, tf.float32)
+        name: optimizer.scalar(value, tf.float32)
         for name, value in optimizer.hyperparameters().items()
     }
     decay = numbers["weight_decay"] if decayed else 0.0

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import numbers
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -20,6 +19,10 @@ class KerasOptimizer(keras.optimizers.Optimizer):
     To be combined with a class of :mod:`tf_largebatch.optimizers`, which
     stands before it in the order of inheritance.
     """
+
+    _cast = staticmethod(ops.cast)
+    _serialize = staticmethod(keras.saving.serialize_keras_object)
+    _deserialize = staticmethod(keras.saving.deserialize_keras_object)
 
     def __init__(self, learning_rate: Any, **kwargs: Any):
         if hasattr(learning_rate, "assign"):
@@ -108,19 +111,6 @@ class KerasOptimizer(keras.optimizers.Optimizer):
         for target, end in zip(targets, ends):
             self.assign(target, ops.cast(end, target.dtype))
 
-    def scalars(
-        self, learning_rate: Any, dtype: str
-    ) -> tuple[Any, Any, dict[str, Any]]:
-        """Returns eta, t and the hyperparameters in the dtype to compute in."""
-        return (
-            ops.cast(learning_rate, dtype),
-            ops.cast(self.iterations, dtype),
-            {
-                name: scalar(value, dtype)
-                for name, value in self.hyperparameters().items()
-            },
-        )
-
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
         # Keras 3 clips on each replica and sums then. Clipping the sum is
         # what tf_keras does and what makes N replicas equal to one.
@@ -142,21 +132,6 @@ class KerasOptimizer(keras.optimizers.Optimizer):
         ):
             return self._learning_rate(self.iterations)
         return super()._get_current_learning_rate()
-
-    def serialize(self, function: Any) -> Any:
-        """Returns the JSON of a schedule, or of a function that selects."""
-        return keras.saving.serialize_keras_object(function)
-
-    @classmethod
-    def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
-        """Creates the optimizer of which ``get_config`` gave ``config``."""
-        config = {
-            name: keras.saving.deserialize_keras_object(value, custom_objects)
-            if isinstance(value, dict)
-            else value
-            for name, value in config.items()
-        }
-        return super().from_config(config)
 
 
 def checked_learning_rate(learning_rate: Any) -> Any:
@@ -184,15 +159,6 @@ def checked_learning_rate(learning_rate: Any) -> Any:
 def path_in_model(variable: Any) -> str:
     """Returns the path of a Keras variable, or of one of TensorFlow's own."""
     return getattr(variable, "path", None) or path_of(variable.name)
-
-
-def scalar(value: Any, dtype: str) -> Any:
-    """Returns a hyperparameter as a float, or as a tensor if it is one."""
-    if value is None:
-        return None
-    if isinstance(value, numbers.Real):
-        return float(value)
-    return ops.cast(value, dtype)
 
 
 def at_least_float32(dtype: Any) -> str:

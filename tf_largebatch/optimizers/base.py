@@ -42,7 +42,11 @@ class LargeBatchOptimizer:
     slot_names: ClassVar[tuple[str, ...]] = ()
     # Whether tf_largebatch.fused has the rule that `step` calls.
     has_kernels: ClassVar[bool] = False
-    serialize: Callable[[Any], Any]  # The Keras family's, of any object.
+    # What the Keras family's adapter brings.
+    _serialize: Callable[[Any], Any]
+    _deserialize: Callable[..., Any]
+    _cast: Callable[[Any, Any], Array]
+    iterations: Any
     _hyperparameter_names: tuple[str, ...]
     _option_names: tuple[str, ...]
     _selectors: dict[str, Selector]
@@ -174,6 +178,39 @@ class LargeBatchOptimizer:
             name: getattr(self, name) for name in self._hyperparameter_names
         }
 
+    def scalars(
+        self, learning_rate: Any, dtype: Any
+    ) -> tuple[Array, Array, dict[str, Any]]:
+        """Returns eta, t and the hyperparameters in the dtype to compute in."""
+        return (
+            self._cast(learning_rate, dtype),
+            self._cast(self.iterations, dtype),
+            {
+                name: self.scalar(value, dtype)
+                for name, value in self.hyperparameters().items()
+            },
+        )
+
+    def scalar(self, value: Any, dtype: Any) -> Any:
+        """Returns a hyperparameter as a float, or as a tensor if it is one."""
+        if value is None:
+            return None
+        if isinstance(value, numbers.Real):
+            return float(value)
+        return self._cast(value, dtype)
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
+        """Creates the optimizer of which ``get_config`` gave ``config``."""
+        return cls(
+            **{
+                name: cls._deserialize(value, custom_objects)
+                if isinstance(value, dict)
+                else value
+                for name, value in config.items()
+            }
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Returns the resolved arguments of the constructor."""
         config = super().get_config()  # type: ignore[misc]
@@ -182,7 +219,7 @@ class LargeBatchOptimizer:
         for name in self._option_names:
             config[name] = getattr(self, name)
         for name, selector in self._selectors.items():
-            config[name] = variables.to_config(selector, self.serialize)
+            config[name] = variables.to_config(selector, self._serialize)
         return config
 
     def exclude_from_weight_decay(self, *args: Any, **kwargs: Any) -> None:

@@ -1,6 +1,5 @@
 """What stands between an update rule and a tf_keras optimizer."""
 
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,10 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
     To be combined with a class of :mod:`tf_largebatch.optimizers`, which
     stands before it in the order of inheritance.
     """
+
+    _cast = staticmethod(tf.cast)
+    _serialize = staticmethod(tf_keras.saving.serialize_keras_object)
+    _deserialize = staticmethod(tf_keras.saving.deserialize_keras_object)
 
     def __init__(
         self, learning_rate: Any, name: str | None = None, **kwargs: Any
@@ -76,7 +79,7 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
         gradient = tf.cast(gradient, dtype)
         key = dtype, tf.compat.v1.get_default_graph()
         rate, step, hyperparameters = self.once(
-            key, lambda: self.scalars(dtype)
+            key, lambda: self.scalars(self.learning_rate, dtype)
         )
         values = rate, step, self._treatments[index], dict(hyperparameters)
         if self.has_kernels and fused.applies(variable):
@@ -87,17 +90,6 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
         ends = self.step(rules, namespace, w, gradient, slots, *values)
         for target, end in zip(targets, ends):
             target.assign(tf.cast(end, target.dtype))
-
-    def scalars(self, dtype: tf.DType) -> tuple[Any, Any, dict[str, Any]]:
-        """Returns eta, t and the hyperparameters in the dtype to compute in."""
-        return (
-            tf.cast(self.learning_rate, dtype),
-            tf.cast(self.iterations, dtype),
-            {
-                name: scalar(value, dtype)
-                for name, value in self.hyperparameters().items()
-            },
-        )
 
     def _distributed_apply_gradients_fn(self, *args: Any, **kwargs: Any) -> Any:
         with self.sharing():
@@ -110,26 +102,8 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
         if isinstance(rate, tf.Variable):
             config["learning_rate"] = float(rate.numpy())
         else:
-            config["learning_rate"] = self.serialize(rate)
+            config["learning_rate"] = self._serialize(rate)
         return config
-
-    def serialize(self, function: Any) -> Any:
-        """Returns the JSON of a schedule, or of a function that selects."""
-        return tf_keras.saving.serialize_keras_object(function)
-
-    @classmethod
-    def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
-        """Creates the optimizer of which ``get_config`` gave ``config``."""
-        return cls(
-            **{
-                name: tf_keras.saving.deserialize_keras_object(
-                    value, custom_objects
-                )
-                if isinstance(value, dict)
-                else value
-                for name, value in config.items()
-            }
-        )
 
 
 def check_learning_rate(learning_rate: Any) -> None:
@@ -149,15 +123,6 @@ def check_learning_rate(learning_rate: Any) -> None:
 def dense(gradient: Any) -> Any:
     """Returns a sparse gradient as a dense tensor, and None as it is."""
     return None if gradient is None else tf.convert_to_tensor(gradient)
-
-
-def scalar(value: Any, dtype: tf.DType) -> Any:
-    """Returns a hyperparameter as a float, or as a tensor if it is one."""
-    if value is None:
-        return None
-    if isinstance(value, numbers.Real):
-        return float(value)
-    return tf.cast(value, dtype)
 
 
 def at_least_float32(dtype: tf.DType) -> tf.DType:
