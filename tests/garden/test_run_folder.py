@@ -21,6 +21,7 @@ LARS = "resnet50/lars_32k"
 def written(name, folder, **task):
     """Writes the settings of a recipe; returns the path of a checkpoint."""
     config = recipes.experiment_config(name, {"task": task})
+    assert config.task.name == recipes.load(name).experiment
     run_folder.write_parameters(str(folder), config)
     return str(folder / "ckpt-1")
 

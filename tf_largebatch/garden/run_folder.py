@@ -14,8 +14,8 @@ from tf_largebatch.errors import UserError
 
 PARAMETERS = "params.yaml"
 SHOWN = 3  # Of the settings that differ.
-# Which experiment a folder's settings are of. Where it is not said it is the
-# one that there was before there were others.
+# Which experiment a folder's settings are of. Folders and exports of before
+# there were others do not say it: they are of the first.
 NAME = "task.name"
 FIRST_EXPERIMENT = "largebatch/resnet50_imagenet"
 # What makes a checkpoint a recipe's: other settings may change when a run

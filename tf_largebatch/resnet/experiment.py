@@ -6,9 +6,9 @@ from official.core import exp_factory
 from tf_largebatch.experiments import TrainerConfig
 from tf_largebatch.resnet import task
 from tf_largebatch.resnet.input import DataConfig
+from tf_largebatch.resnet.task import NAME
 from tf_largebatch.tf_keras.model_garden import LargeBatchOptimizationConfig
 
-NAME = "largebatch/resnet50_imagenet"
 EVALUATION_INTERVAL = 157  # Steps: 4 epochs of ImageNet at batch 32,768.
 REPORT_INTERVAL = 10
 

@@ -21,6 +21,8 @@ from tf_largebatch.resnet import input as inputs
 from tf_largebatch.resnet.backbone import ResNetConfig, build_model
 from tf_largebatch.rules import LARS_VARIANTS
 
+NAME = "largebatch/resnet50_imagenet"
+
 
 @dataclasses.dataclass
 class ModelConfig(base_config.Config):
@@ -61,6 +63,7 @@ class ResNetTaskConfig(cfg.TaskConfig):
     """What is learnt.
 
     Attributes:
+        name: the experiment, by which a run's settings are known.
         model: the network.
         losses: the loss.
         train_data: the training pictures and the global batch.
@@ -68,6 +71,7 @@ class ResNetTaskConfig(cfg.TaskConfig):
         seed: of the initial weights.
     """
 
+    name: str = NAME
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     losses: LossConfig = dataclasses.field(default_factory=LossConfig)
     train_data: inputs.DataConfig = dataclasses.field(
