@@ -57,8 +57,9 @@ class DataConfig(hyperparams.Config):
         is_training: whether the task trains on it or evaluates.
         global_batch_size: examples of a step, over all replicas and
             micro-batches; in evaluation of a batch over all replicas.
-        num_examples: how many examples evaluation must find; another number
-            is an error. 0 takes what there is.
+        num_examples: how many examples there are. In evaluation another
+            number is an error, and 0 takes what there is. In training it is
+            not looked at but for ``evaluation_epochs``, as an epoch's length.
         seed: of order and chance; None takes another one every time.
         shuffle_buffer_size: from how many records the next one is drawn.
         cycle_length: from how many files records are taken in turn.

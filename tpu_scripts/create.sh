@@ -10,7 +10,7 @@ options=()
 [[ "$SPOT" == 1 ]] && options+=(--spot)
 tpus queued-resources create "$TPU_NAME" --node-id="$TPU_NAME" \
   --accelerator-type="$ACCELERATOR" --runtime-version="${RUNTIME:-$image-pjrt}" \
-  "${options[@]}"
+  ${options[@]+"${options[@]}"} # Empty it is unset in macOS's bash.
 
 while [[ "$DRY_RUN" != 1 ]]; do
   found="$(ask queued-resources describe "$TPU_NAME" \

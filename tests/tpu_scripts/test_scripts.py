@@ -158,6 +158,16 @@ def test_shellcheck_finds_nothing(script):
     assert done.stdout + done.stderr == ""
 
 
+@pytest.mark.parametrize("script", EACH)
+def test_an_empty_array_is_no_unset_variable(script):
+    """As it is in bash 3.2, which macOS has."""
+    text = (SCRIPTS / script).read_text()
+    for name in re.findall(r"(\w+)=\(\)", text):
+        guarded = f'${{{name}[@]+"${{{name}[@]}}"}}'
+        assert f"${{{name}[@]" in text
+        assert f"${{{name}[@]" not in text.replace(guarded, "")
+
+
 @pytest.mark.parametrize("missing", ["PROJECT", "ZONE"])
 @pytest.mark.parametrize("script", EACH)
 def test_none_runs_without_project_and_zone(empty, script, missing):

@@ -80,7 +80,6 @@ class Questionnaire:
 
     Args:
         data: which questions.
-        vocab_file: the vocabulary; None means the one of ``data``.
 
     Attributes:
         features: in the order in which :meth:`dataset` numbers them.
@@ -89,15 +88,13 @@ class Questionnaire:
         UserError: something is wrong with a file or a length.
     """
 
-    def __init__(self, data: DataConfig, vocab_file: str | None = None):
+    def __init__(self, data: DataConfig):
         self.data = data
         self._articles = questions.read(data.input_path)
         self._examples = questions.examples(data.input_path, training=False)
         self.features = questions.cut(
             self._examples,
-            vocabulary.tokenizer(
-                vocab_file or data.vocab_file, data.do_lower_case
-            ),
+            vocabulary.tokenizer(data.vocab_file, data.do_lower_case),
             data.seq_length,
             data.doc_stride,
             data.query_length,
