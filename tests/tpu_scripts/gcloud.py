@@ -12,6 +12,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
 SLICE = pathlib.Path(os.environ["SLICE"])
 STATE, VM = SLICE / "state", SLICE / "vm"
@@ -68,7 +69,9 @@ def delete(words: list[str]) -> int:
         print("ERROR: (gcloud) NOT_FOUND", file=sys.stderr)
         return 1
     STATE.unlink()
-    shutil.rmtree(VM)
+    # At once, for a training that is not dead yet may still write to it.
+    gone = VM.rename(tempfile.mkdtemp(dir=SLICE))
+    shutil.rmtree(gone, ignore_errors=True)
     return 0
 
 
