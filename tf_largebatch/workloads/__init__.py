@@ -84,7 +84,11 @@ class Workload(abc.ABC):
 
     @abc.abstractmethod
     def measure(self, model: Any, examples: Examples) -> tuple[Any, Any]:
-        """Returns the metric and the mean loss, scalars, without training."""
+        """Returns the metric and the mean loss, scalars, without training.
+
+        Of a split whose loss is NaN a run has no metric, and counts with the
+        worst there is.
+        """
 
     def trained_variables(self, model: Any) -> list[Any]:
         """Returns the variables that the loss reaches."""

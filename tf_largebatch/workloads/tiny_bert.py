@@ -86,11 +86,14 @@ class Task(workloads.Workload):
     def measure(
         self, model: tf_keras.Model, examples: Any
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the masked-LM loss, as it counts and as it is."""
+        """Returns the masked-LM loss, as it counts and as it is.
+
+        One that is no number is that of guessing.
+        """
         outputs = pretraining.infer(examples, model, training=False)
         loss = masked_lm_loss(examples, outputs)
-        # Not tf.minimum, which hands on what is no number.
-        return tf.where(loss < self.guessing, loss, self.guessing), loss
+        loss = tf.where(tf.math.is_nan(loss), self.guessing, loss)
+        return tf.minimum(loss, self.guessing), loss
 
 
 def masked_lm_loss(examples: Any, outputs: pretraining.Outputs) -> tf.Tensor:
