@@ -116,9 +116,8 @@ def count(ledger: "Ledger", flag: flags.FlagHolder[int | None]) -> int:
 
 def quiet() -> None:
     """Has other packages say what matters alone; call it before the rest."""
-    # Must be set before the first import of Keras and TensorFlow.
+    # Must be set before the first import of Keras.
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -25,7 +25,6 @@ example:
 """
 
 import importlib
-import os
 
 from absl import flags
 
@@ -202,7 +201,6 @@ def main() -> int:
             "which data is not said; as in: data imagenet --out=DIR"
         )
     check_flags(DATASET.value)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     module = importlib.import_module(f"tf_largebatch.cli.{DATASET.value}_data")
     module.run(FLAGS)
     return 0

@@ -71,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         training that diverged, 130 and 143 after Ctrl-C and SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    # TensorFlow's own log has how it was built, and an error where there is no
+    # GPU; what fails is raised. Must be set before its first import.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with stopping.heard():
             return run(list(arguments))

@@ -13,7 +13,6 @@ example:
 
 import itertools
 import json
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +73,6 @@ def line(name: str, group: "Sequence[Recipe]") -> tuple[str, ...]:
 
 def resolve(recipe: "Recipe") -> dict[str, Any]:
     """Returns all that there is to know about a recipe."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from tf_largebatch.garden import recipes
 
     return {

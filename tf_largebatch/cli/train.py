@@ -254,7 +254,6 @@ def make_deterministic() -> None:
 
 def hush() -> None:
     """Imports TensorFlow; keeps it from telling what is of no use here."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")

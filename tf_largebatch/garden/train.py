@@ -214,7 +214,8 @@ def check_gpus(runtime: cfg.RuntimeConfig) -> None:
     if runtime.num_gpus > there:
         raise UserError(
             f"num_gpus is {runtime.num_gpus}, in runtime, but TensorFlow "
-            f"finds {there} GPUs; give at most as many"
+            f"finds {there} GPUs; give at most as many, or see why with "
+            "TF_CPP_MIN_LOG_LEVEL=0"
         )
 
 
