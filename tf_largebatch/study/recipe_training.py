@@ -8,7 +8,6 @@ augmentation and dropout follow. It always takes all of its steps: a
 import contextlib
 import dataclasses
 import gc
-import math
 import pathlib
 import tempfile
 import time
@@ -25,6 +24,7 @@ from tf_largebatch.study import folder as folders
 from tf_largebatch.study import protocol
 from tf_largebatch.study.protocol import Run
 from tf_largebatch.study.recipes import JUDGES, setup_of
+from tf_largebatch.study.results import finite
 
 Values = Mapping[str, Any]
 Figures = dict[int, dict[str, float]]
@@ -196,8 +196,3 @@ def latest(figures: Figures, name: str, step: int) -> float | None:
     """Returns a figure as it was last at a step; None if not finite."""
     steps = [each for each in figures if each <= step and name in figures[each]]
     return finite(figures[max(steps)][name]) if steps else None
-
-
-def finite(value: float | None) -> float | None:
-    """Returns a number that JSON has; None for NaN and infinity."""
-    return value if value is not None and math.isfinite(value) else None

@@ -265,6 +265,11 @@ def known(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
+def finite(value: float | None) -> float | None:
+    """Returns a figure as JSON has it: None where it is not finite."""
+    return value if known(value) else None
+
+
 def number(value: float | None) -> float:
     """Returns a figure, NaN where there is none, as drawing needs it."""
     return float(value) if value is not None else math.nan

@@ -24,6 +24,7 @@ from tf_largebatch import stopping, workloads
 from tf_largebatch.errors import UserError
 from tf_largebatch.study import protocol, settings
 from tf_largebatch.study.protocol import Run
+from tf_largebatch.study.results import finite, number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,10 +161,10 @@ class Trainer:
         validation, validation_loss = self.evaluate("validation")
         return {
             "step": step,
-            "loss": finite_or_none(loss),
-            "validation": finite_or_none(validation),
-            "validation_loss": finite_or_none(validation_loss),
-            "test": finite_or_none(self.evaluate("test")[0]),
+            "loss": finite(loss),
+            "validation": finite(validation),
+            "validation_loss": finite(validation_loss),
+            "test": finite(self.evaluate("test")[0]),
         }
 
     def result(self, curve: list[dict[str, Any]]) -> dict[str, Any]:
@@ -178,7 +179,7 @@ class Trainer:
             "validation": last["validation"],
             "validation_loss": last["validation_loss"],
             "test": last["test"],
-            "train": finite_or_none(self.evaluate("train")[0]),
+            "train": finite(self.evaluate("train")[0]),
             "steps": last["step"],
             "diverged": last["loss"] is None,
             "steps_to_target": min(reached, default=None),
@@ -342,13 +343,3 @@ class Program:
         gradients = tape.gradient(loss, [*map(self.family.value, variables)])
         self.optimizer.apply_gradients(list(zip(gradients, variables)))
         return loss
-
-
-def finite_or_none(value: float) -> float | None:
-    """Returns a number that JSON has: None for NaN and infinity."""
-    return value if math.isfinite(value) else None
-
-
-def number(value: float | None) -> float:
-    """Returns a number that JSON had, NaN for None."""
-    return math.nan if value is None else value
