@@ -122,6 +122,7 @@ def test_a_notebook_that_fails_is_not_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @each_notebook
 def test_it_runs(path, tmp_path, monkeypatch):
     # As for a reader, for whom nothing was compiled before.

@@ -53,6 +53,15 @@ def reach(*arguments, **more):
     raise Reached
 
 
+def pytest_generate_tests(metafunc):
+    """Few cases for every change, many for `make test-slow`."""
+    marker = metafunc.definition.get_closest_marker("sizes")
+    if marker:
+        few, many = marker.args
+        marks = [pytest.mark.slow, pytest.mark.long]
+        metafunc.parametrize("count", [few, pytest.param(many, marks=marks)])
+
+
 @pytest.fixture(scope="session")
 def mutations():
     """What mutations.py has."""

@@ -23,13 +23,6 @@ PATHS = ["dense/kernel", "dense/bias", "norm/gamma"]
 SHAPES = [(2, 3), (3,), (3,)]
 
 
-def sizes(few, many):
-    """Few cases for every change, many for the slow tests."""
-    return pytest.mark.parametrize(
-        "count", [few, pytest.param(many, marks=pytest.mark.slow)]
-    )
-
-
 def is_refused(make):
     """Whether a call is refused, in one line that says what was given."""
     try:
@@ -59,7 +52,7 @@ def anything(mutations):
     return st.one_of(right, mutations.values, st.sampled_from(ODD), patterns)
 
 
-@sizes(10, 300)
+@pytest.mark.sizes(10, 300)
 def test_an_optimizer(fuzz, anything, count):
     def check(case):
         family, (name, arguments) = case
@@ -70,7 +63,7 @@ def test_an_optimizer(fuzz, anything, count):
     fuzz.all(st.tuples(st.sampled_from(FAMILIES), cases), count, check)
 
 
-@sizes(10, 300)
+@pytest.mark.sizes(10, 300)
 def test_a_schedule(fuzz, anything, count):
     right = {"peak": 0.1, "total_steps": 100, "warmup_steps": 10}
 
@@ -84,7 +77,7 @@ def test_a_schedule(fuzz, anything, count):
     fuzz.all(st.tuples(st.sampled_from(FAMILIES), cases), count, check)
 
 
-@sizes(6, 200)
+@pytest.mark.sizes(6, 200)
 def test_rates_are_finite_or_refused(fuzz, count):
     """Of whatever numbers a schedule can have."""
     numbers = st.one_of(
@@ -105,7 +98,7 @@ def test_rates_are_finite_or_refused(fuzz, count):
     fuzz.all(calls(SCHEDULES, numbers), count, check)
 
 
-@sizes(6, 200)
+@pytest.mark.sizes(6, 200)
 def test_a_selector(fuzz, mutations, anything, count):
     def check(selector):
         return is_refused(
@@ -117,7 +110,7 @@ def test_a_selector(fuzz, mutations, anything, count):
     fuzz.all(drawn.filter(lambda x: not callable(x)), count, check)
 
 
-@sizes(6, 200)
+@pytest.mark.sizes(6, 200)
 def test_the_model_gardens_configs(fuzz, mutations, count):
     tree = {
         "optimizer": {

@@ -86,13 +86,6 @@ BASES = {
 }
 
 
-def sizes(few, many):
-    """Few cases for every change, many for the slow tests."""
-    return pytest.mark.parametrize(
-        "count", [few, pytest.param(many, marks=pytest.mark.slow)]
-    )
-
-
 def flags_of(command, base):
     """Returns the flags of a command that go with a base, mostly."""
     module = importlib.import_module(f"tf_largebatch.cli.{command}")
@@ -111,7 +104,7 @@ def flags_of(command, base):
     return {name: module.FLAGS[name] for name in sorted(names)}
 
 
-@sizes(16, 400)
+@pytest.mark.sizes(16, 400)
 def test_flags(fuzz, mutations, stops, patch, count):
     def drawn(command):
         found = st.sampled_from(BASES[command]).flatmap(
@@ -131,7 +124,7 @@ def test_flags(fuzz, mutations, stops, patch, count):
     )
 
 
-@sizes(4, 50)
+@pytest.mark.sizes(4, 50)
 def test_a_command(fuzz, mutations, stops, count):
     words = st.lists(
         st.one_of(

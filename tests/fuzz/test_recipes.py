@@ -30,13 +30,6 @@ COMMANDS = (
 )
 
 
-def sizes(few, many):
-    """Few cases for every change, many for the slow tests."""
-    return pytest.mark.parametrize(
-        "count", [few, pytest.param(many, marks=pytest.mark.slow)]
-    )
-
-
 def parts(name):
     """Returns a recipe's header and its values."""
     path = configs.root() / f"{name}.yaml"
@@ -69,7 +62,7 @@ def written(mutations):
     return texts()
 
 
-@sizes(8, 300)
+@pytest.mark.sizes(8, 300)
 def test_a_recipe(fuzz, mutations, written, root, stops, patch, count):
     patch.setattr(recipes, "names", lambda: [NEW, NAMES[-1]])
     (root / "spaces/resnet50/fuzzed.yaml").write_bytes(
@@ -160,7 +153,7 @@ OVERRIDING = (
 )
 
 
-@sizes(8, 200)
+@pytest.mark.sizes(8, 200)
 def test_an_override(fuzz, overridden, stops, count):
     def check(case):
         text, command = case
@@ -169,7 +162,7 @@ def test_an_override(fuzz, overridden, stops, count):
     fuzz.all(st.tuples(overridden, st.sampled_from(OVERRIDING)), count, check)
 
 
-@sizes(6, 150)
+@pytest.mark.sizes(6, 150)
 def test_a_config_file(fuzz, mutations, stops, count):
     files = [parts(name)["values"] for name in NAMES[:4]]
     texts = st.sampled_from(files).flatmap(mutations.yaml_texts)
@@ -182,7 +175,7 @@ def test_a_config_file(fuzz, mutations, stops, count):
     fuzz.all(st.tuples(texts, st.sampled_from(OVERRIDING)), count, check)
 
 
-@sizes(3, 90)
+@pytest.mark.sizes(3, 90)
 def test_the_settings_in_a_runs_folder(fuzz, mutations, stops, patch, count):
     from tf_largebatch.garden import run_folder
 
@@ -278,7 +271,7 @@ def built(stops, patch, real_build):
     patch.setattr(train, "enter", real_build.reach)
 
 
-@sizes(2, 24)
+@pytest.mark.sizes(2, 24)
 def test_a_network(fuzz, mutations, built, count):
     def check(case):
         name, values = case

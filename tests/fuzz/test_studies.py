@@ -26,14 +26,7 @@ SPACES = {
 }
 
 
-def sizes(few, many):
-    """Few cases for every change, many for the slow tests."""
-    return pytest.mark.parametrize(
-        "count", [few, pytest.param(many, marks=pytest.mark.slow)]
-    )
-
-
-@sizes(8, 200)
+@pytest.mark.sizes(8, 200)
 def test_a_search_space(fuzz, mutations, stops, count):
     drawn = st.sampled_from(sorted(SPACES)).flatmap(
         lambda name: st.tuples(
@@ -65,7 +58,7 @@ def protocols():
     return [ledger.as_json_has_it(each) for each in (*found, of_recipes)]
 
 
-@sizes(10, 300)
+@pytest.mark.sizes(10, 300)
 def test_a_protocol(fuzz, mutations, stops, protocols, count):
     texts = st.sampled_from(protocols).flatmap(mutations.yaml_texts)
     commands = st.sampled_from(
@@ -152,7 +145,7 @@ def planned(case):
     ledger.seed_trials(study)
 
 
-@sizes(8, 300)
+@pytest.mark.sizes(8, 300)
 def test_rows_of_python(fuzz, mutations, count):
     parts = ["rows", "settings", "space", "metric", "direction", "target"]
     parts += ["name", "seed"]
@@ -174,7 +167,7 @@ def test_rows_of_python(fuzz, mutations, count):
     fuzz.all(mutations.trees(inner), count, check)
 
 
-@sizes(6, 200)
+@pytest.mark.sizes(6, 200)
 def test_points_of_a_space(fuzz, mutations, count):
     tree = {
         "rate": {"scale": "log", "low": 1e-3, "high": 1.0},

@@ -19,7 +19,7 @@ from tf_largebatch import checkpoints
 from tf_largebatch.errors import UserError
 
 RECIPE = "resnet50/lars_32k"
-KILLS, STEPS = 20, 80
+STEPS = 80
 SLOWEST_STOP = 30
 
 
@@ -82,13 +82,14 @@ def wait_until_saving(process, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.long)])
 def test_runs_that_are_killed_lose_nothing(
-    start, undisturbed, tmp_path, record_property
+    start, undisturbed, tmp_path, record_property, kills
 ):
     """At random moments; every second one while a checkpoint is written."""
     chance, folder = random.Random(0), tmp_path / "run"
     while_saving = 0
-    for kill in range(KILLS):
+    for kill in range(kills):
         process = start(folder)
         steps = chance.randrange(1, 4)
         for line in process.stderr:
@@ -111,7 +112,7 @@ def test_runs_that_are_killed_lose_nothing(
     )
     assert len(checkpoints.saved(str(folder))) == 3
     assert not half_written(folder)
-    record_property("kills", [KILLS, while_saving])
+    record_property("kills", [kills, while_saving])
     assert while_saving
 
 

@@ -30,6 +30,7 @@ OTHERS = [
     for name in recipes.names()
     if name.startswith("resnet50/") and name not in (NESTEROV, LARS, ADAM, LAMB)
 ]
+LONG = [pytest.mark.slow, pytest.mark.long]
 
 
 def state(folder, step):
@@ -74,7 +75,7 @@ def stopped_at(step, folder, copy):
         (LARS, "train_and_post_eval"),
         (ADAM, "train_and_eval"),
         (LAMB, "train"),
-        *(pytest.param(x, "train", marks=pytest.mark.slow) for x in OTHERS),
+        *(pytest.param(name, "train", marks=LONG) for name in OTHERS),
     ],
 )
 def test_a_run_that_goes_on_ends_where_it_would_have_ended(

@@ -115,7 +115,7 @@ def together(config_file, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_several_workers_train_as_one(alone, together, count):
     expected, result = alone
     folder, results = together(count)

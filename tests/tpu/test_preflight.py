@@ -160,7 +160,13 @@ def kinds_of_recipes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", kinds_of_recipes())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] * ("/table4/" in name))
+        for name in kinds_of_recipes()
+    ],
+)
 def test_every_kind_of_recipe_has_only_what_a_tpu_can_do(examined, name):
     """With a small network of the same kind and a batch for eight cores."""
     assert examined(name, batch=1024).problem is None
