@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import textwrap
+import warnings
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -74,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # TensorFlow's own log has how it was built, and an error where there is no
     # GPU; what fails is raised. Must be set before its first import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The Model Garden's affair: TensorFlow Hub imports what will be no more.
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated")
     try:
         with stopping.heard():
             return run(list(arguments))
