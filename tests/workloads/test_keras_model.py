@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from tf_largebatch import keras as largebatch
 from tf_largebatch import workloads
@@ -388,9 +389,43 @@ def test_a_model_that_changes_is_refused():
         workload.start(workload.build_model(0, {}), 1, {})
 
 
+def in_policy(policy):
+    """A layer of this policy, deep in a model of another."""
+    inner = keras.Sequential([keras.layers.Dense(3, dtype=policy)])
+    return keras.Sequential([keras.Input((6,)), inner])
+
+
+def frozen():
+    model = build()
+    model.trainable = False
+    return model
+
+
+def of_tf_keras():
+    return tf_keras.Sequential([tf_keras.layers.Dense(3)])
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])
+def test_a_model_that_needs_no_loss_scale_may_be_of_low_precision(policy):
+    assert task(lambda: in_policy(policy)).config["untrained_loss"] > 0
+
+
 @pytest.mark.parametrize(
     "more, words",
     [
+        (
+            {"build": lambda: in_policy("mixed_float16")},
+            "take mixed_bfloat16 or float32. .* layer dense.* in mixed_float16",
+        ),
+        ({"build": lambda: in_policy("float16")}, "dense.* in float16"),
+        ({"build": frozen}, "Received: Sequential with none of 9 trainable"),
+        ({"build": build()}, "not the model, .* Received: Sequential of keras"),
+        ({"build": 3}, "a function without arguments .* Received: int"),
+        (
+            {"build": lambda width: build()},
+            "Received: missing a required argument: 'width'",
+        ),
+        ({"build": of_tf_keras}, "a keras.Model. Received: .* of tf_keras"),
         ({"build": lambda: None}, "a keras.Model. Received: NoneType"),
         ({"build": OwnStep}, "`compute_loss` or `add_loss`. Received: OwnStep"),
         ({"build": Heir}, "without a `train_step` of its own"),

@@ -74,10 +74,12 @@ def compare(
     dropout. Python's, NumPy's and TensorFlow's own seeds are set on the way.
 
     Args:
-        build_model: returns a new model for Keras 3's TensorFlow backend. It
-            need not be compiled, and what it is compiled with has no effect.
-            Its ``compute_loss`` and ``add_loss`` are used, and a
-            ``train_step`` of its own is refused.
+        build_model: a function without arguments that returns a new model for
+            Keras 3's TensorFlow backend. It need not be compiled, and what it
+            is compiled with has no effect. Its ``compute_loss`` and
+            ``add_loss`` are used, and a ``train_step`` of its own is refused.
+            So is a layer that computes in float16, as the loss is not scaled
+            like in ``fit``; ``mixed_bfloat16`` needs no scale.
         train_data: inputs and targets, each an array, a list of numbers, or
             lists, tuples and dicts of arrays, as the model takes them. All is
             held in memory. There are no weights of examples.

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import inspect
 import numbers
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -53,6 +54,7 @@ class Task(workloads.Workload):
         loss: Any,
         metric: Any,
     ):
+        check_builder(build)
         self._splits, self._build, self._loss = splits, build, loss
         self.form: list[tuple] | None = None
         # Of this object alone: a process may have many, with their data.
@@ -74,20 +76,17 @@ class Task(workloads.Workload):
 
         Raises:
             UserError: it is no Keras model, not like the first one, has a
-                training step of its own, or does not take the inputs.
+                training step of its own or nothing to train, computes in
+                float16, or does not take the inputs.
         """
         del settings
         keras.utils.set_random_seed(seed)
         model = self._build()
-        if not isinstance(model, keras.Model):
-            raise UserError(
-                "`build_model` must return a keras.Model. "
-                f"Received: {type(model).__name__}"
-            )
-        check_step(type(model))
+        check_kind(model)
         inputs, _ = first(self.splits["train"], FEW)
         with complaints("the model does not take the inputs"):
             model(inputs, training=False)
+        check_trained(model)
         form = [(tuple(x.shape), x.dtype) for x in model.variables]
         if self.form not in (None, form):
             raise UserError(
@@ -184,6 +183,65 @@ class Task(workloads.Workload):
             "data": digest(self._splits),
             "untrained_loss": float(f"{float(loss):.4g}"),
         }
+
+
+def check_builder(build: Any) -> None:
+    """Raises UserError for what cannot be called to get a new model."""
+    wanted = "`build_model` must be a function without arguments that returns"
+    if isinstance(build, keras.Layer) or not callable(build):
+        raise UserError(
+            f"{wanted} a new model, not the model, as every run begins with "
+            f"one. Received: {kind_of(build)}"
+        )
+    try:
+        inspect.signature(build).bind()
+    except TypeError as error:
+        raise UserError(f"{wanted} a new model. Received: {error}") from error
+    except ValueError:  # Of some functions in C it is not known.
+        return
+
+
+def kind_of(value: Any) -> str:
+    """Returns what a value is, and whose, for a message.
+
+    >>> kind_of(3), kind_of(np.zeros(3))
+    ('int', 'ndarray of numpy')
+    """
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    return kind.__name__ + ("" if package == "builtins" else f" of {package}")
+
+
+def check_kind(model: Any) -> None:
+    """Raises UserError for what is no model that a study can train."""
+    if not isinstance(model, keras.Model):
+        raise UserError(
+            "`build_model` must return a keras.Model. "
+            f"Received: {kind_of(model)}"
+        )
+    check_step(type(model))
+
+
+def check_trained(model: keras.Model) -> None:
+    """Raises UserError for a model whose training would learn nothing.
+
+    ``fit`` scales the loss of a model in mixed_float16, without which small
+    gradients are zeros there; a study does not.
+    """
+    if not model.trainable_variables:
+        raise UserError(
+            "`build_model` must return a model with trainable variables. "
+            f"Received: {type(model).__name__} with none of "
+            f"{len(model.variables)} trainable"
+        )
+    for layer in model._flatten_layers():
+        if layer.compute_dtype == "float16":
+            raise UserError(
+                "`build_model` must not return a model that computes in "
+                "float16, whose small gradients are lost as a study does not "
+                "scale the loss; take mixed_bfloat16 or float32. Received: "
+                f"the layer {layer.name} in {layer.dtype_policy.name}"
+            )
 
 
 def check_step(kind: type[keras.Model]) -> None:
