@@ -371,6 +371,7 @@ def test_what_is_said_of_model_and_data_tells_them_from_others():
     ):
         if other.get("loss"):
             other["build"] = lambda: build(classes=1)
+            other["metric"] = "mse"
         found = task(**other).config["untrained_loss"]
         assert found != config["untrained_loss"]
 
@@ -387,6 +388,25 @@ def test_a_model_that_changes_is_refused():
     workload = task(changing)
     with pytest.raises(UserError, match="always return the same model"):
         workload.start(workload.build_model(0, {}), 1, {})
+
+
+def in_numpy(targets, outputs):
+    return np.square(np.asarray(outputs)).mean(-1)
+
+
+HALVES = {name: (x, y.astype("float32") / 2) for name, (x, y) in SPLITS.items()}
+ONE_HOT = {
+    name: (x, np.eye(3, dtype="float32")[y]) for name, (x, y) in SPLITS.items()
+}
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+def test_accuracy_takes_classes_as_shares(smoothing):
+    splits = {
+        name: (x, (1 - smoothing) * y + np.float32(smoothing / 3))
+        for name, (x, y) in ONE_HOT.items()
+    }
+    assert task(splits=splits, loss="mse").metric.dtype == "float64"
 
 
 def in_policy(policy):
@@ -442,6 +462,29 @@ def test_a_model_that_needs_no_loss_scale_may_be_of_low_precision(policy):
             "the metric does not fit.* Received: .*acuracy",
         ),
         ({"metric": lambda y, z: 0.5}, "not a value an example"),
+        (
+            {
+                "metric": keras.metrics.F1Score(threshold=0.5),
+                "splits": ONE_HOT,
+                "loss": "mse",
+            },
+            r"one number as its result; .* Received: a result of shape \(3,\)",
+        ),
+        ({"loss": in_numpy}, "model and loss cannot be compiled; write with"),
+        ({"metric": in_numpy}, "the metric cannot be compiled; .* keras.ops'"),
+        (
+            {
+                "splits": HALVES,
+                "build": lambda: build(classes=1),
+                "loss": "mse",
+            },
+            "give `metric`, .* `direction`. Received: .* such as 0.5",
+        ),
+        (
+            {"build": lambda: build(classes=1), "loss": "mse"},
+            "targets such as 2$",
+        ),
+        ({"splits": HALVES}, "targets such as 0.5"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(more, words):

@@ -62,6 +62,7 @@ class Task(workloads.Workload):
         super().__init__(config)
         model = self.build_model(0, {})
         self.metric = self.try_out(model, metric)
+        self.try_in_graph(model)
         self.config = {**config, **self.facts(model)}
         self._splits = {}  # TensorFlow has them now.
 
@@ -162,7 +163,55 @@ class Task(workloads.Workload):
         with complaints("the metric does not fit model and targets"):
             found = metric_of(metric, targets, outputs)
             found.update_state(targets, outputs)
+            shape = tf.convert_to_tensor(found.result()).shape
+        if shape != ():
+            raise UserError(
+                "`metric` must have one number as its result; give it another "
+                "average, or a mean. Received: a result of shape "
+                f"{tuple(shape)}"
+            )
+        if metric == "accuracy":
+            self.check_classes(outputs)
         return found
+
+    def check_classes(self, outputs: Any) -> None:
+        """Raises UserError where there is no accuracy of such targets.
+
+        Keras has one all the same, of zeros.
+        """
+        for name, (_, targets) in self._splits.items():
+            if not are_classes(targets, outputs):
+                raise UserError(
+                    "`metric` must not be 'accuracy' for targets that are no "
+                    "classes; give `metric`, such as 'mse', and `direction`. "
+                    f"Received: {name} targets such as {odd(targets)}"
+                )
+
+    def try_in_graph(self, model: keras.Model) -> None:
+        """Traces what a study compiles, without running it.
+
+        Raises:
+            UserError: model, loss or metric works on values alone.
+        """
+
+        def train(batch: Any) -> tf.Tensor:
+            return batch_loss(model, batch, training=True)[0]
+
+        def measure(examples: Any) -> tuple:
+            return self.measure(model, examples)
+
+        for what, function in (
+            ("model and loss", train),
+            ("the metric", measure),
+        ):
+            batch = first(self.splits["train"], self.batch)
+            with complaints(
+                f"{what} cannot be compiled; write with TensorFlow's or "
+                "keras.ops' functions, not with NumPy's"
+            ):
+                tf.function(function, autograph=False).get_concrete_function(
+                    batch
+                )
 
     def facts(self, model: keras.Model) -> dict[str, Any]:
         """Returns what a study's protocol says of model and data.
@@ -335,6 +384,36 @@ def accuracy(targets: tf.Tensor, outputs: tf.Tensor) -> Callable:
     if sparse:
         return keras.metrics.sparse_categorical_accuracy
     return keras.metrics.categorical_accuracy
+
+
+def are_classes(targets: np.ndarray, outputs: tf.Tensor) -> bool:
+    """Whether :func:`accuracy` can find targets among the outputs' classes.
+
+    >>> are_classes(np.array([0.0, 0.5]), np.zeros((2, 1)))
+    False
+    >>> are_classes(np.array([[0.1, 0.9]]), np.zeros((1, 2)))
+    True
+
+    Args:
+        targets: 0 or 1 where there is one output, or else whole numbers or
+            shares that add up to 1, such as smoothed ones.
+        outputs: the model's for some of them.
+    """
+    values = np.asarray(targets, "float64")
+    if outputs.shape[-1] == 1:
+        return bool(np.isin(values, (0, 1)).all())
+    shares = values.ndim == len(outputs.shape) and bool(
+        np.allclose(values.sum(-1), 1, atol=1e-3) and (values >= 0).all()
+    )
+    return shares or bool((values == np.round(values)).all())
+
+
+def odd(targets: np.ndarray) -> str:
+    """Returns a target that is least like a class, as text."""
+    values = np.asarray(targets, "float64").ravel()
+    fractions = np.abs(values - np.round(values))
+    at = fractions.argmax() if fractions.any() else np.abs(values).argmax()
+    return f"{values[at]:g}"
 
 
 def checked(data: Any, name: str) -> Data:
