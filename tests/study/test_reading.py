@@ -2,7 +2,7 @@
 
 import pytest
 
-from tf_largebatch.study import reading
+from tf_largebatch.study import certainty, reading
 from tf_largebatch.study.results import Metric
 
 GOOD = [0.9700, 0.9725, 0.9750, 0.9775, 0.9800]
@@ -374,6 +374,12 @@ def test_a_change_is_followed_through_all_rows_that_have_it(table4):
         lars_momentum={"With Y": "nesterov"},
         lamb={"With X": "lars_momentum", "With Y": "lars"},
     )
+    # Five pairs are judged, all at one level.
+    assert {x.against["comparisons"] for x in study.rows if x.against} == {5}
+    lars, lamb = study.row("lars"), study.row("lamb")
+    wide = certainty.difference_interval(lamb.tests, lars.tests, 5)
+    assert reading.between(lamb, lars) == wide
+    assert wide != certainty.difference_interval(lamb.tests, lars.tests)
     text = said(study)
     first, second = (
         next(line for line in text.splitlines() if line.startswith(change))
@@ -478,6 +484,7 @@ def test_rows_whose_median_run_has_no_number_are_not_left_out(table4):
         "infinite, behind every other row." in text
     )
     assert "of lamb." in text.splitlines()[0]
+    assert "too few with a finite" not in text
     alone = said(study.only("lars")).splitlines()
     assert len(alone) == 2 and set(alone) < set(text.splitlines())
 

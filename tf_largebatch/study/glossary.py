@@ -57,7 +57,8 @@ INTERVAL = (
     "by the bootstrap: as many runs are drawn anew from the row's own, with "
     f"replacement, {certainty.RESAMPLES:,} times, and 95 of 100 medians of "
     "such draws lie in it. Of few runs it is rough. Intervals of differences "
-    "are wider the more rows there are, as one of many may miss by chance."
+    "are wider the more of them the report tells, as one of many may miss by "
+    "chance."
 )
 TOLD = (
     "the interval of the difference of two medians does not contain 0. Without "

@@ -99,11 +99,16 @@ def told(row: Row, other: Row) -> str:
 
 
 def between(row: Row, other: Row) -> Sequence[float] | None:
-    """Returns the interval of the difference of two rows' medians."""
+    """Returns the interval of the difference of two rows' medians.
+
+    As wide as those to the best row, as all are judged together.
+    """
     for one, best in ((row, other), (other, row)):
         if one.against.get("best") == best.name:
             return one.against["interval"]
-    return certainty.difference_interval(row.tests, other.tests)
+    return certainty.difference_interval(
+        row.tests, other.tests, row.against["comparisons"]
+    )
 
 
 def is_apart(interval: Sequence[float], row: Row) -> bool:
@@ -244,7 +249,8 @@ def sureness(rows: Sequence[Row], metric: Metric) -> list[str]:
     judged = [row for row in others if row.against["interval"]]
     apart = [row for row in judged if is_apart(row.against["interval"], row)]
     close = [row for row in judged if row not in apart]
-    rest = [row for row in others if row not in judged]
+    # Of those whose median is infinite, `failures` says so.
+    rest = [row for row in others if row not in judged and not row.lost]
     said = []
     if apart:
         said.append(

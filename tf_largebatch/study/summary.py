@@ -146,8 +146,8 @@ def differences(
     Returns:
         In the table's order, of all rows with runs but the best: the
         difference of the medians and its interval, in the metric's own units,
-        and by fewer seeds than the study's the chance that the other order
-        comes out.
+        for how many of them together it holds, and by fewer seeds than the
+        study's the chance that the other order comes out.
     """
     metric = Metric.of(study)
     begun = [row for row in rows if row["seeds"]]
@@ -159,6 +159,7 @@ def differences(
         for row in begun
     }
     ours = tests[best["name"]]
+    comparisons = len(told(study, begun, best["name"]))
     return [
         {
             "row": row["name"],
@@ -166,9 +167,10 @@ def differences(
             "difference": less(best, row),
             "interval": as_list(
                 certainty.difference_interval(
-                    ours, tests[row["name"]], comparisons=len(begun) - 1
+                    ours, tests[row["name"]], comparisons
                 )
             ),
+            "comparisons": comparisons,
             "flip_chance": flip_chances(
                 study["seeds"], metric, ours, tests[row["name"]]
             ),
@@ -176,6 +178,22 @@ def differences(
         for row in begun
         if row is not best
     ]
+
+
+def told(
+    study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], best: str
+) -> set[frozenset[str]]:
+    """Returns the pairs of rows of which a report says if they are apart.
+
+    Each row with the best one, with the row whose values it takes over, and
+    with those that differ from it by one change.
+    """
+    begun = {row["name"] for row in rows}
+    found = {frozenset((name, best)) for name in begun}
+    for row in study["table"]["rows"]:
+        bases = [row["tuned_as"], *row.get("changes", {}).values()]
+        found |= {frozenset((row["name"], base)) for base in bases}
+    return {pair for pair in found if len(pair) == 2 and pair <= begun}
 
 
 def less(one: Mapping[str, Any], other: Mapping[str, Any]) -> float | None:
