@@ -17,7 +17,7 @@ RUNTIME="${RUNTIME:-}"                      # their image; else by TENSORFLOW
 RECIPE="${RECIPE:-resnet50/nesterov_b_32k}" # see tf-largebatch recipes
 MODEL_DIR="${MODEL_DIR:-}"                  # gs:// folder of the run
 DATA="${DATA:-}"                            # gs:// folder of the data
-OVERRIDE="${OVERRIDE:-}"                    # further --params_override
+OVERRIDE="${OVERRIDE:-}"                    # further --params_override, as a.b=c,...
 RESTARTS="${RESTARTS:-20}"                  # at most, of one training
 POLL="${POLL:-60}"                          # seconds between two looks
 DRY_RUN="${DRY_RUN:-0}"
@@ -36,6 +36,9 @@ need() {
     [[ -n "${!name}" ]] || fail "$name is not set; give $name=..."
   done
 }
+
+[[ "$ACCELERATOR" =~ -[1-9][0-9]*$ ]] ||
+  fail "ACCELERATOR is $ACCELERATOR; give kind and size, such as v3-32"
 
 # Whether the slice has several machines, which one of more than eight has.
 is_pod() {

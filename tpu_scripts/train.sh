@@ -16,6 +16,8 @@
 # 4 it diverged; 1 where it was started RESTARTS times in vain.
 source "$(dirname "$0")/settings.sh"
 need MODEL_DIR DATA
+[[ -z "$OVERRIDE" || "$OVERRIDE" == *=* ]] ||
+  fail "OVERRIDE is $OVERRIDE; give a.b=c,... and no file"
 here="$(dirname "$0")"
 
 case "$RECIPE" in

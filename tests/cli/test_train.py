@@ -115,6 +115,18 @@ MISTAKES = [
         "trainer.train_steps in --params_override is 'many'",
     ),
     ([RECIPE, "--config_file=nowhere.yaml"], "cannot read nowhere.yaml"),
+    (
+        [RECIPE, "--params_override=task.train_data.input_path=a,b"],
+        "a value with commas as a list in YAML",
+    ),
+    (
+        [
+            CHAIN,
+            "--text=demo",
+            "--params_override=phase2.trainer.max_to_keep=0",
+        ],
+        "phase2: max_to_keep is 0, in trainer",
+    ),
     ([RECIPE], "neither of input_path and tfds_name"),
     (
         [RECIPE, "--params_override=task.train_data.input_path=/none/*"],

@@ -320,7 +320,11 @@ def test_parts_share_a_strategy_unless_they_differ(
 
 
 def test_where_a_chain_begins_can_be_said(runner, tmp_path):
-    start = "phase1.task.init_checkpoint=elsewhere"
+    start = f"phase1.task.init_checkpoint={tmp_path}/elsewhere"
+    words = f"phase1: there is no checkpoint in {tmp_path}/elsewhere"
+    with pytest.raises(UserError, match=words):
+        chain.run(collect(start), "train", str(tmp_path))
+    (tmp_path / "elsewhere.index").touch()
     chain.run(collect(start), "train", str(tmp_path))
     begins = [start for _, _, start in runner.runs]
     assert begins == ["elsewhere", "phase1", "phase2"]

@@ -226,6 +226,63 @@ def test_numbers_that_a_trainer_cannot_have(name, value, small, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (
+            {"optimizer_config": {"ema": {"average_decay": 0.9}}},
+            "ema is set, in trainer.optimizer_config; leave it out",
+        ),
+        (
+            {"best_checkpoint_export_subdir": "best"},
+            "best_checkpoint_eval_metric '', in trainer; give both or none",
+        ),
+        (
+            {"best_checkpoint_eval_metric": "accuracy"},
+            "best_checkpoint_export_subdir is '' and ",
+        ),
+        (
+            {
+                "best_checkpoint_export_subdir": "best",
+                "best_checkpoint_eval_metric": "accuracy",
+                "best_checkpoint_metric_comp": "highest",
+            },
+            "comp is 'highest', in trainer; give one of higher, lower",
+        ),
+    ],
+)
+def test_what_a_trainer_would_end_by_later(settings, words, small, tmp_path):
+    config = small(trainer=settings)
+    with pytest.raises(UserError, match=re.escape(words)):
+        train.run(config, "train_and_eval", str(tmp_path / "run"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_ends_with_its_schedule(name, capsys):
+    config = recipes.experiment_config(name)
+    train.compare_lengths(config.trainer)
+    assert not capsys.readouterr().err
+    steps = config.trainer.train_steps
+    train.compare_lengths(config.replace(trainer={"train_steps": 4}).trainer)
+    assert capsys.readouterr().err.startswith(
+        "note: train_steps is 4, and the learning rate's schedule is for "
+        f"{steps}; to change that as well give trainer.optimizer_config."
+    )
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_run_begins_from_a_checkpoint_that_is_there(there, small, tmp_path):
+    """A folder without one would be no error of the Model Garden's."""
+    start = tmp_path / "start"
+    if there:
+        start.mkdir()
+    config = small(task={"init_checkpoint": str(start)})
+    with pytest.raises(UserError, match=f"there is no checkpoint in {start}"):
+        train.run(config, "train", str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_steps_to_train_are_for_training():
     config = recipes.experiment("largebatch/bert_squad")
     assert config.trainer.train_steps == 0
@@ -382,6 +439,21 @@ def test_what_does_not_make_a_recipe_may_change(change, trained, small):
     run_folder.check(
         str(trained(LARS)), small(LARS, **change), run_folder.OF_THE_RUN
     )
+
+
+def test_what_may_change_is_said_where_it_counts(
+    trained, small, tmp_path, capsys
+):
+    folder = str(stopped_at(2, trained(LARS), tmp_path / "copy"))
+    run_folder.claim(folder, small(LARS, trainer={"max_to_keep": 2}))
+    assert not capsys.readouterr().err
+    data = {"train_data": {"seed": 7, "input_path": "elsewhere"}}
+    run_folder.claim(folder, small(LARS, task=data))
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "goes on with other settings than before: task.train_data.seed is "
+    )
+    assert said.endswith(" there, not 7\n")
 
 
 def test_a_folder_without_its_settings_is_no_run(trained, small, tmp_path):

@@ -414,6 +414,27 @@ def test_a_training_outlives_the_script_that_watches_it(there):
     assert len(there.trainings()) == 1
 
 
+@pytest.mark.parametrize("script", EACH)
+@pytest.mark.parametrize("accelerator", ["v3", "v3-", "v3-08", "v3-32x"])
+def test_a_slice_has_a_size(empty, script, accelerator):
+    status, output, errors = empty.run(
+        script, **OF_A_RUN | {"ACCELERATOR": accelerator}
+    )
+    assert (status, output) == (2, "")
+    assert errors == (
+        f"{script}: error: ACCELERATOR is {accelerator}; give kind and size, "
+        "such as v3-32\n"
+    )
+
+
+def test_a_file_is_no_override(there):
+    status, _, errors = there.run(
+        "train.sh", **OF_A_RUN | {"OVERRIDE": "settings.yaml"}
+    )
+    assert status == 2
+    assert errors.startswith("train.sh: error: OVERRIDE is settings.yaml; ")
+
+
 @pytest.mark.parametrize("missing", ["MODEL_DIR", "DATA"])
 def test_a_training_needs_folders(there, missing):
     status, _, errors = there.run("train.sh", **OF_A_RUN | {missing: ""})

@@ -5,6 +5,8 @@ checkpoints, the summaries for TensorBoard (train/, validation/), which --wandb
 sends to Weights & Biases too, and all settings (params.yaml).
 --params_override changes any of these:
 --params_override=trainer.train_steps=100,runtime.num_gpus=1
+The schedule of learning rates has a length of its own, total_steps, which
+stays as it is; a run that ends elsewhere says so.
 
 A folder of recipes, such as bert_tiny/adam_32k, is trained from phase1 to
 phase2 to squad, each begun from the one before, in folders of these names in
@@ -167,7 +169,9 @@ def check_data_flags(chain: bool) -> None:
     if TEXT.value and not chain:
         raise UserError(
             "--text is for a folder of recipes, such as bert_tiny/adam_32k; "
-            "give --data_dir"
+            "give --data_dir for one of BERT's, or else the paths with "
+            "--params_override=task.train_data.input_path=...,"
+            "task.validation_data.input_path=..."
         )
     if TEXT.value and DATA_DIR.value:
         raise UserError("give one of --text and --data_dir, not both")
@@ -213,6 +217,7 @@ def run_chain(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     configs = {
         str(recipes.part_of(name)): collect(name, data_dir) for name in names
     }
+    chain.resolve(configs, MODE.value)  # Before data is made in minutes.
     if TEXT.value:
         chain.make_data(
             configs, TEXT.value, SQUAD_TRAIN.value, SQUAD_DEV.value, data_dir

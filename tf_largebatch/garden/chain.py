@@ -52,14 +52,13 @@ def run(
     """
     check_mode(mode)
     folders = {part: tf.io.gfile.join(model_dir, part) for part in configs}
-    linked = {
-        part: linked_in_chain(config, part, folders[part])
-        for part, config in configs.items()
-    }
-    resolved = {}
-    for part, config in linked.items():
-        with naming(part):
-            resolved[part] = train.resolve(config, mode)
+    resolved = resolve(
+        {
+            part: linked_in_chain(config, part, folders[part])
+            for part, config in configs.items()
+        },
+        mode,
+    )
     strategies = make_strategies(resolved)
     for part, config in resolved.items():
         check(config, part, mode, folders[part], strategies[part])
@@ -69,6 +68,21 @@ def run(
         )
         for part, config in resolved.items()
     }
+
+
+def resolve(
+    configs: Mapping[str, cfg.ExperimentConfig], mode: str
+) -> dict[str, cfg.ExperimentConfig]:
+    """Returns each part's settings with what follows from others.
+
+    Raises:
+        UserError: one of some part's is wrong.
+    """
+    resolved = {}
+    for part, config in configs.items():
+        with naming(part):
+            resolved[part] = train.resolve(config, mode)
+    return resolved
 
 
 @contextlib.contextmanager
@@ -210,6 +224,8 @@ def check(
     with naming(part):
         task = task_factory.get_task(config.task)
         train.find_data(task, mode)
+        if before(part) is None:  # The others' is yet to be trained.
+            train.find_start(config.task, mode, folder)
         # What is done elsewhere need not be possible here.
         if "train" in mode and not done(config, mode, folder):
             trainer.cut_step(config, task, strategy.num_replicas_in_sync)

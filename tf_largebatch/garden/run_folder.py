@@ -1,6 +1,7 @@
 """The folder of a run: whose it is, and whether it can be written to."""
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -33,6 +34,10 @@ OF_THE_RUN = (
     "task.train_data.max_predictions_per_seq",
     "trainer.optimizer_config",
 )
+# What may change as well, but not unnoticed.
+OF_THE_STEPS = ("task.train_data", "runtime.mixed_precision_dtype")
+# Data moves.
+UNNOTICED = ("task.train_data.input_path",)
 
 
 def claim(
@@ -61,6 +66,8 @@ def claim(
             check(folder, config, OF_THE_RUN)
         if not writes:
             return
+        if newest(folder):
+            notice(folder, config)
         tf.io.gfile.makedirs(folder)
         write_parameters(folder, config)
     except ERRORS as error:
@@ -95,21 +102,41 @@ def check(
     Raises:
         UserError: they are of another recipe, or of none that is known.
     """
+    if found := differences(folder, config, parts):
+        raise UserError(
+            f"{folder} holds a run of another recipe ({in_short(found)}); "
+            "give another folder, or the recipe and the overrides of then"
+        )
+
+
+def notice(folder: str, config: cfg.ExperimentConfig) -> None:
+    """Says which settings a run goes on with that were others before."""
+    if found := differences(folder, config, OF_THE_STEPS):
+        print(
+            f"goes on with other settings than before: {in_short(found)}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def differences(
+    folder: str, config: cfg.ExperimentConfig, parts: tuple[str, ...]
+) -> list[str]:
+    """Returns in which settings a folder and a config differ; see `check`."""
     there = named(read_parameters(folder))
     here = named(as_yaml(config))
-    differ = [
+    return [
         f"{name} is {there.get(name)} there, not {here.get(name)}"
-        for name in sorted({*here, *there})
+        for name in sorted({*here, *there}.difference(UNNOTICED))
         if any(f"{name}.".startswith(f"{part}.") for part in parts)
         and here.get(name) != there.get(name)
     ]
-    if differ:
-        more = len(differ) - SHOWN
-        said = differ[:SHOWN] + [f"and {more} more"] * (more > 0)
-        raise UserError(
-            f"{folder} holds a run of another recipe ({'; '.join(said)}); "
-            "give another folder, or the recipe and the overrides of then"
-        )
+
+
+def in_short(texts: list[str]) -> str:
+    """Returns the first few texts, and how many more there are."""
+    more = len(texts) - SHOWN
+    return "; ".join(texts[:SHOWN] + [f"and {more} more"] * (more > 0))
 
 
 def read_parameters(folder: str) -> dict[str, Any]:

@@ -237,6 +237,7 @@ def parse(text: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(
             f"cannot read {text!r}, in --params_override; give a.b=c,a.d=e, "
-            "a YAML mapping, or a YAML file"
+            "a YAML mapping, or a YAML file; a value with commas as a list in "
+            "YAML"
         )
     return values

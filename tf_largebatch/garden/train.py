@@ -40,6 +40,8 @@ COUNTS = (
     "validation_interval",
 )
 COUNTS_IN_TRAINING = ("train_steps",)
+# Of the best checkpoint's metric.
+COMPARISONS = ("higher", "lower")
 
 # The settings of a runtime by which its strategy is made.
 DISTRIBUTION = (
@@ -90,6 +92,8 @@ def run(
     with precision(config.runtime):
         strategy = strategy or make_strategy(config.runtime)
         runner = build(config, mode, model_dir, strategy)
+        if "train" in mode:
+            compare_lengths(config.trainer)
         task, data = runner.trainer.task, data_of(config.task, mode)
         reading = task.naming_broken_records(*data.values())
         controller = runner.controller
@@ -147,6 +151,8 @@ def check_trainer(trainer: Any, mode: str) -> None:
             f"evaluation_epochs is {trainer.evaluation_epochs}, in trainer; "
             "give a number above 0, or 0 for validation_interval"
         )
+    check_averaging(trainer)
+    check_best_checkpoint(trainer)
     if trainer.steps_per_loop < 1 or (
         trainer.summary_interval % trainer.steps_per_loop
     ):
@@ -154,6 +160,48 @@ def check_trainer(trainer: Any, mode: str) -> None:
             f"steps_per_loop is {trainer.steps_per_loop} and summary_interval "
             f"{trainer.summary_interval}, in trainer; the one must be at "
             "least 1 and divide the other"
+        )
+
+
+def check_averaging(trainer: Any) -> None:
+    """Raises UserError at what ends in an error, or in nothing, later on."""
+    config = trainer.optimizer_config
+    if config is not None and config.ema is not None:
+        raise UserError(
+            "ema is set, in trainer.optimizer_config; leave it out, as the "
+            "Model Garden's average of weights is made for Keras's old "
+            "optimizers alone"
+        )
+
+
+def check_best_checkpoint(trainer: Any) -> None:
+    """Raises UserError at half of what keeping the best checkpoint needs."""
+    folder = trainer.best_checkpoint_export_subdir
+    metric = trainer.best_checkpoint_eval_metric
+    if bool(folder) != bool(metric):
+        raise UserError(
+            f"best_checkpoint_export_subdir is {folder!r} and "
+            f"best_checkpoint_eval_metric {metric!r}, in trainer; give both or "
+            "none"
+        )
+    if folder and trainer.best_checkpoint_metric_comp not in COMPARISONS:
+        raise UserError(
+            "best_checkpoint_metric_comp is "
+            f"{trainer.best_checkpoint_metric_comp!r}, in trainer; give one of "
+            f"{', '.join(COMPARISONS)}"
+        )
+
+
+def compare_lengths(trainer: Any) -> None:
+    """Says so where training does not end where its schedule does."""
+    schedule = trainer.optimizer_config.learning_rate
+    steps = getattr(schedule.get(), "total_steps", None)
+    if steps not in (None, trainer.train_steps):
+        say(
+            f"note: train_steps is {trainer.train_steps}, and the learning "
+            f"rate's schedule is for {steps}; to change that as well give "
+            "trainer.optimizer_config.learning_rate."
+            f"{schedule.type}.total_steps"
         )
 
 
@@ -233,6 +281,7 @@ def build(
     with strategy.scope():
         task = task_factory.get_task(config.task, logging_dir=model_dir)
         find_data(task, mode)
+        find_start(config.task, mode, model_dir)
         trainer = Trainer(
             config,
             task,
@@ -314,6 +363,22 @@ def find_data(task: Task, mode: str) -> None:
             task.open_data(data)
         except UserError as error:
             raise UserError(f"task.{name}: {error}") from error
+
+
+def find_start(task: cfg.TaskConfig, mode: str, model_dir: str) -> None:
+    """Looks whether a run that is to begin from a checkpoint can.
+
+    Raises:
+        UserError: there is none; the Model Garden would begin without.
+    """
+    start = task.init_checkpoint
+    if "train" not in mode or not start or checkpoints.newest(model_dir):
+        return
+    if not checkpoints.find(start):
+        raise UserError(
+            f"there is no checkpoint in {start}, task.init_checkpoint; give "
+            "the folder of a run, or the path of a checkpoint without .index"
+        )
 
 
 def enter(
