@@ -4,7 +4,9 @@ A selector says which variables an optimizer leaves out of weight decay or of
 layer adaptation. It is one of
 
 - :data:`BIAS_AND_NORM`: biases and the parameters of normalisation layers;
-- a sequence of regular expressions, searched for in a variable's full path;
+- a sequence of regular expressions, searched for in a variable's full path,
+  which in Keras 3 begins with the model's name where it is no functional one,
+  as in ``sequential/dense/kernel``;
 - a function of a variable's path and shape that returns a bool;
 - ``()``: no variable.
 
@@ -13,7 +15,8 @@ it is registered with Keras, and a ``lambda`` with ``safe_mode=False`` alone.
 
 >>> select(BIAS_AND_NORM, ["dense/kernel", "dense/bias"], [(3, 4), (4,)])
 (False, True)
->>> select(["^dense/"], ["dense/kernel", "head/kernel"], [(3, 4), (4, 2)])
+>>> paths = ["sequential/dense/kernel", "sequential/head/kernel"]
+>>> select(["/dense/"], paths, [(3, 4), (4, 2)])
 (True, False)
 """
 
