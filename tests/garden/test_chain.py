@@ -321,7 +321,7 @@ def test_parts_share_a_strategy_unless_they_differ(
 
 def test_where_a_chain_begins_can_be_said(runner, tmp_path):
     start = f"phase1.task.init_checkpoint={tmp_path}/elsewhere"
-    words = f"phase1: there is no checkpoint in {tmp_path}/elsewhere"
+    words = f"phase1: there is no checkpoint {tmp_path}/elsewhere"
     with pytest.raises(UserError, match=words):
         chain.run(collect(start), "train", str(tmp_path))
     (tmp_path / "elsewhere.index").touch()

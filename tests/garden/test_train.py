@@ -278,7 +278,7 @@ def test_a_run_begins_from_a_checkpoint_that_is_there(there, small, tmp_path):
     if there:
         start.mkdir()
     config = small(task={"init_checkpoint": str(start)})
-    with pytest.raises(UserError, match=f"there is no checkpoint in {start}"):
+    with pytest.raises(UserError, match=f"there is no checkpoint {start}"):
         train.run(config, "train", str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 

@@ -376,7 +376,7 @@ def find_start(task: cfg.TaskConfig, mode: str, model_dir: str) -> None:
         return
     if not checkpoints.find(start):
         raise UserError(
-            f"there is no checkpoint in {start}, task.init_checkpoint; give "
+            f"there is no checkpoint {start}, in task.init_checkpoint; give "
             "the folder of a run, or the path of a checkpoint without .index"
         )
 
