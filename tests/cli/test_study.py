@@ -353,7 +353,10 @@ def test_an_ablation_from_one_row_to_another(
     assert all(f"\n{name} " in said.out for name in names)
     assert (between / "report.html").exists()
     study("ablate", *command, "--target=0.5", status=2)
-    assert "holds another study (workload)" in capsys.readouterr().err
+    assert (
+        "holds another study (workload.target 0.97, not 0.5)"
+        in capsys.readouterr().err
+    )
 
 
 def test_what_is_between_two_rows_is_listed(

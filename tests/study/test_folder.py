@@ -84,7 +84,10 @@ def test_a_study_may_get_more_seeds(begun):
         ({"steps": 48}, "steps 12, not 48"),
         ({"seed": 1}, "seed 0, not 1"),
         ({"heartbeat": 2}, "heartbeat None, not 2"),
-        ({"workload": {"name": "mnist"}}, "(workload)"),
+        (
+            {"workload": {"name": "mnist"}},
+            "(workload.name digits_resnet, not mnist)",
+        ),
     ],
 )
 def test_another_study_is_refused(begun, changes, words):

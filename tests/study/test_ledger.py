@@ -463,7 +463,10 @@ def test_the_pruner_stops_hopeless_trials_and_they_count(url):
         ({"steps": 24}, "steps 12, not 24"),
         ({"seed": 1}, "seed 0, not 1"),
         ({"pruner": "median"}, "pruner None, not median"),
-        ({"workload": {**create()["workload"], "target": 0.5}}, "(workload)"),
+        (
+            {"workload": {**create()["workload"], "target": 0.5}},
+            "target 0.97, not 0.5",
+        ),
     ],
 )
 def test_another_study_of_the_same_name_is_refused(url, ledger, changes, words):

@@ -169,10 +169,10 @@ def other_model():
     "more, words",
     [
         ({"trials": 3}, r"\(trials 2, not 3\); choose another folder with"),
-        ({"target": 0.9}, r"\(workload\)"),
-        ({"train_data": (X[:60] + 1, Y[:60])}, r"\(workload\)"),
-        ({"build": other_model}, r"\(workload\)"),
-        ({"rows": ["Nesterov", "LARS"]}, r"\(table\)"),
+        ({"target": 0.9}, r"\(workload.target 0.\d+, not 0.9\)"),
+        ({"train_data": (X[:60] + 1, Y[:60])}, r"\(workload.data \w{16}, not \w"),
+        ({"build": other_model}, r"\(workload.description a .*, not a "),
+        ({"rows": ["Nesterov", "LARS"]}, r"\(table.rows\)"),
     ],
 )
 def test_another_study_in_the_folder_is_left_alone(more, words, finished):
@@ -273,7 +273,10 @@ def test_a_metric_has_one_name_however_often_it_is_made(metric, name):
 MISTAKES = [
     ({"trials": 0}, "`trials` must be an integer, at least 1. Received: 0"),
     ({"seeds": True}, "`seeds` must be .* Received: True"),
-    ({"steps": 3}, "`steps` is 3; give at least 12"),
+    (
+        {"steps": 3},
+        "`steps` is 3; give at least 12, as a run has so many evaluations",
+    ),
     ({"batch_size": 49}, "at most the 48 examples .* Received: 49"),
     ({"batch_size": 1.5}, "Received: 1.5"),
     ({"seed": -1}, "from 0 to 42948. Received: -1"),

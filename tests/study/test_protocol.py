@@ -242,7 +242,10 @@ def test_what_is_no_number_goes_to_the_optimizer():
         ({"optimiser": {}}, "unknown key 'optimiser'"),
         ({"optimizer": {"class": "SGD"}}, "'SGD'; choose one of Adam"),
         ({"optimizer": {}}, "the optimizer None"),
-        ({"settings": {"warmup": 1}}, "unknown setting 'warmup'"),
+        (
+            {"settings": {"warmup": 1}},
+            "'warmup'; choose from schedule, warmup_f",
+        ),
         ({"settings": {"schedule": "step"}}, "'step'; choose one of cosine"),
         ({"optimizer": {"class": "HeavyBall"}}, "no free hyperparameter"),
     ],

@@ -376,6 +376,28 @@ def test_what_is_said_of_model_and_data_tells_them_from_others():
         assert found != config["untrained_loss"]
 
 
+def test_another_metric_of_the_same_name_is_told_from_the_first():
+    def far(targets, outputs):
+        return keras.losses.mean_absolute_error(targets, outputs)
+
+    def found(metric):
+        config = task(lambda: build(classes=1), loss="mse", metric=metric)
+        return {**config.config}
+
+    one, other = found(far), found("mse")
+    assert one.pop("untrained_metric") != other.pop("untrained_metric")
+    assert one == other
+
+
+def test_a_loss_that_is_no_number_is_no_obstacle_to_going_on():
+    def no_number(targets, outputs):
+        return keras.ops.log(-1.0 - keras.ops.square(outputs[..., 0]))
+
+    config = task(loss=no_number).config
+    assert config["untrained_loss"] is None
+    assert config == task(loss=no_number).config
+
+
 def changing():
     counts.append(1)
     return build(classes=3 + len(counts) // 2)

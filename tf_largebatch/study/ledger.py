@@ -525,14 +525,27 @@ def as_json_has_it(study: Study) -> dict[str, Any]:
     return json.loads(json.dumps(study))
 
 
-def difference(found: Study, wanted: Study) -> str | None:
-    """Returns in words what differs first between two protocols."""
+def difference(found: Study, wanted: Study, within: str = "") -> str | None:
+    """Returns in words what differs first between two protocols.
+
+    >>> difference({"workload": {"target": 1}}, {"workload": {"target": 2}})
+    'workload.target 1, not 2'
+
+    Args:
+        found: the one.
+        wanted: the other.
+        within: what both are parts of.
+    """
     for key in {**found, **wanted}:
         one, other = found.get(key), wanted.get(key)
-        if one != other:
-            if isinstance(one, dict) or isinstance(other, dict):
-                return key
-            return f"{key} {one}, not {other}"
+        if one == other:
+            continue
+        name = f"{within}{key}"
+        if isinstance(one, dict) and isinstance(other, dict):
+            return difference(one, other, f"{name}.")
+        if isinstance(one, (dict, list)) or isinstance(other, (dict, list)):
+            return name
+        return f"{name} {one}, not {other}"
     return None
 
 

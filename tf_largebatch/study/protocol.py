@@ -208,7 +208,7 @@ def check_numbers(
     if sizes["steps"] < evaluations:
         raise UserError(
             f"--steps is {sizes['steps']}; give at least {evaluations}, as a "
-            "run is measured that often"
+            "run has so many evaluations"
         )
 
 
@@ -431,7 +431,10 @@ def resolve_settings(
     unknown = set(given) - set(defaults)
     if unknown:
         name = min(map(str, unknown))
-        raise UserError(f"{where} has the unknown setting {name!r}")
+        raise UserError(
+            f"{where} has the unknown setting {name!r}; choose from "
+            f"{', '.join(defaults)}"
+        )
     resolved = {**defaults, **given}
     check_settings(resolved, where)
     return resolved

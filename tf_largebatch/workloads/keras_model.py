@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import inspect
+import math
 import numbers
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -217,9 +218,11 @@ class Task(workloads.Workload):
         """Returns what a study's protocol says of model and data.
 
         A study that goes on checks it. The loss of a new model in training
-        differs for almost any other model or loss.
+        differs for almost any other model or loss, as its metric does for
+        another one.
         """
         batch = first(self.splits["train"], self.batch)
+        metric, _ = self.measure(model, batch)
         loss, _ = batch_loss(model, batch, training=True)
         return {
             "packages": ["keras"],
@@ -230,8 +233,19 @@ class Task(workloads.Workload):
             ),
             "splits": {name: length(x) for name, x in self.splits.items()},
             "data": digest(self._splits),
-            "untrained_loss": float(f"{float(loss):.4g}"),
+            "untrained_loss": rounded(loss),
+            "untrained_metric": rounded(metric),
         }
+
+
+def rounded(value: Any) -> float | None:
+    """Returns a number to four digits, which processors agree on.
+
+    >>> rounded(0.123456), rounded(float("nan"))
+    (0.1235, None)
+    """
+    number = float(value)
+    return float(f"{number:.4g}") if math.isfinite(number) else None
 
 
 def check_builder(build: Any) -> None:
