@@ -20,7 +20,7 @@ from tf_largebatch.errors import (
     RunError,
     UserError,
 )
-from tf_largebatch.garden import recipes, run_folder, train
+from tf_largebatch.garden import checking, recipes, run_folder, train
 from tf_largebatch.garden.trainer import Trainer
 
 NESTEROV, LARS = "resnet50/nesterov_b_32k", "resnet50/lars_32k"
@@ -259,16 +259,25 @@ def test_what_a_trainer_would_end_by_later(settings, words, small, tmp_path):
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_every_recipe_ends_with_its_schedule(name, capsys):
+def test_every_recipe_ends_with_its_schedule(name):
     config = recipes.experiment_config(name)
-    train.compare_lengths(config.trainer)
-    assert not capsys.readouterr().err
+    assert not [*checking.notes(config, "train")]
     steps = config.trainer.train_steps
-    train.compare_lengths(config.replace(trainer={"train_steps": 4}).trainer)
-    assert capsys.readouterr().err.startswith(
-        "note: train_steps is 4, and the learning rate's schedule is for "
+    short = config.replace(trainer={"train_steps": 4})
+    (note,) = checking.notes(short, "train")
+    assert note.startswith(
+        "train_steps is 4, and the learning rate's schedule is for "
         f"{steps}; to change that as well give trainer.optimizer_config."
     )
+    assert not [*checking.notes(short, "eval")]
+
+
+def test_settings_that_nothing_reads_are_named(small):
+    config = small(runtime={"run_eagerly": True, "loss_scale": "dynamic"})
+    assert [*checking.notes(config, "eval")] == [
+        "loss_scale is dynamic, in runtime, where it has no effect",
+        "run_eagerly is True, in runtime, where it has no effect",
+    ]
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -286,7 +295,7 @@ def test_a_run_begins_from_a_checkpoint_that_is_there(there, small, tmp_path):
 def test_steps_to_train_are_for_training():
     config = recipes.experiment("largebatch/bert_squad")
     assert config.trainer.train_steps == 0
-    train.resolve(config, "eval")
+    checking.resolve(config, "eval")
 
 
 @pytest.mark.parametrize("name", ["num_examples", "global_batch_size"])
@@ -294,7 +303,7 @@ def test_an_epoch_must_have_a_length(name, small):
     data = {"train_data": {name: 0}}
     config = small(trainer={"evaluation_epochs": 4}, task=data)
     with pytest.raises(UserError, match=f"evaluation_epochs .* {name} is 0"):
-        train.resolve(config, "eval")
+        checking.resolve(config, "eval")
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -410,9 +419,9 @@ def test_evaluations_can_be_so_many_epochs_apart(
             }
         },
     )
-    resolved = train.resolve(config, "train_and_eval")
+    resolved = checking.resolve(config, "train_and_eval")
     assert resolved.trainer.validation_interval == expected
-    assert train.resolve(small(), "eval").trainer.validation_interval == 4
+    assert checking.resolve(small(), "eval").trainer.validation_interval == 4
 
 
 def test_another_recipes_folder_is_left_alone(trained, small):

@@ -24,7 +24,12 @@ LARS = "resnet50/lars_32k"
 # Six groups of eight a step, which one, two and three workers can share.
 TOGETHER = {
     "task": {"train_data": {"global_batch_size": 48, "streams": 6}},
-    "trainer": {"train_steps": STEPS, "validation_interval": STEPS},
+    "trainer": {
+        "train_steps": STEPS,
+        "validation_interval": STEPS,
+        "best_checkpoint_export_subdir": "best",
+        "best_checkpoint_eval_metric": "accuracy",
+    },
     "runtime": {"distribution_strategy": "multi_worker_mirrored"},
 }
 
@@ -75,9 +80,9 @@ def finish(workers):
     return [output for output, _ in said]
 
 
-def variables(folder, step):
+def variables(folder, step, prefix="ckpt"):
     """Returns the variables of a checkpoint, by name."""
-    reader = tf.train.load_checkpoint(str(folder / f"ckpt-{step}"))
+    reader = tf.train.load_checkpoint(str(folder / f"{prefix}-{step}"))
     return {
         name: reader.get_tensor(name)
         for name in reader.get_variable_to_shape_map()
@@ -92,6 +97,12 @@ def assert_same_but_for_rounding(found, expected, start):
         moved = np.linalg.norm(value - start[name])
         unit = np.finfo(np.float32).eps * np.linalg.norm(value)
         assert np.linalg.norm(found[name] - value) <= 1e-5 * moved + unit, name
+
+
+def assert_same_bits(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +143,8 @@ def test_several_workers_train_as_one(alone, together, count):
     }
     for split in ("train", "validation"):
         assert len([*(folder / split).iterdir()]) == 1
+    best = variables(folder / "best", 1, "best_ckpt")
+    assert_same_bits(best, variables(folder, STEPS))
 
 
 @pytest.mark.slow
@@ -147,10 +160,7 @@ def test_workers_go_on_where_one_was_killed(together, config_file, tmp_path):
     # Noticed within seconds, but steps may have been taken meanwhile.
     assert not (tmp_path / f"ckpt-{STEPS}.index").exists()
     assert finish(start(2, config_file, tmp_path)) == results
-    found, expected = variables(tmp_path, STEPS), variables(folder, STEPS)
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    assert_same_bits(variables(tmp_path, STEPS), variables(folder, STEPS))
 
 
 def follower(folder, value):

@@ -170,7 +170,7 @@ def other_model():
     [
         ({"trials": 3}, r"\(trials 2, not 3\); choose another folder with"),
         ({"target": 0.9}, r"\(workload.target 0.\d+, not 0.9\)"),
-        ({"train_data": (X[:60] + 1, Y[:60])}, r"\(workload.data \w{16}, not \w"),
+        ({"train_data": (X[:60] + 1, Y[:60])}, r"\(workload.data \w{16}, not "),
         ({"build": other_model}, r"\(workload.description a .*, not a "),
         ({"rows": ["Nesterov", "LARS"]}, r"\(table.rows\)"),
     ],

@@ -321,6 +321,27 @@ def test_a_stock_config_will_do():
             "peak=None",
         ),
         (
+            {"optimizer": NESTEROV, "learning_rate": {"type": "cosine"}},
+            "cosine lacks initial_learning_rate, decay_steps, in trainer."
+            "optimizer_config.learning_rate.cosine; give a value for each",
+        ),
+        (
+            {
+                "optimizer": NESTEROV,
+                "learning_rate": {"type": "constant"},
+                "warmup": {"type": "linear"},
+            },
+            "linear lacks warmup_steps, in trainer.optimizer_config.warmup",
+        ),
+        (
+            {
+                "optimizer": NESTEROV,
+                "learning_rate": COSINE,
+                "ema": {"average_decay": 0.9},
+            },
+            "ema is set, in trainer.optimizer_config; leave it out",
+        ),
+        (
             {
                 "optimizer": NESTEROV,
                 "learning_rate": COSINE,

@@ -19,7 +19,13 @@ from official.core import task_factory
 
 from tf_largebatch import checkpoints
 from tf_largebatch.errors import UserError
-from tf_largebatch.garden import recipes, run_folder, train, trainer
+from tf_largebatch.garden import (
+    checking,
+    recipes,
+    run_folder,
+    train,
+    trainer,
+)
 
 # Of the modes of training; the others watch one run only.
 MODES = ("train", "eval", "train_and_eval", "train_and_post_eval")
@@ -81,7 +87,7 @@ def resolve(
     resolved = {}
     for part, config in configs.items():
         with naming(part):
-            resolved[part] = train.resolve(config, mode)
+            resolved[part] = checking.resolve(config, mode)
     return resolved
 
 

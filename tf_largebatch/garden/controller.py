@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import orbit
 import tensorflow as tf
-from official.core import train_lib
+from official.core import config_definitions as cfg
+from official.core import train_lib, train_utils
 
 from tf_largebatch import checkpoints, stopping
-from tf_largebatch.errors import RunError
+from tf_largebatch.errors import RunError, UserError
+from tf_largebatch.garden import run_folder
 
 Output = dict[str, Any]
 # What TensorFlow raises where another worker is gone.
@@ -142,6 +144,66 @@ class Follower(tf.train.CheckpointManager):
             return super().restore_or_initialize()
         self.checkpoint.restore(self._begun_from)
         return self._begun_from
+
+
+class BestCheckpoint(train_utils.BestCheckpointExporter):
+    """Keeps the checkpoint of the best evaluation, in a folder of its own.
+
+    What it can be exported by is beside it, ``params.yaml``.
+
+    Args:
+        config: of the run.
+        folder: where to keep it.
+        writes: whether this worker does, as the first of several.
+    """
+
+    def __init__(
+        self, config: cfg.ExperimentConfig, folder: str, writes: bool = True
+    ):
+        trainer = config.trainer
+        self._config, self._metric = config, trainer.best_checkpoint_eval_metric
+        super().__init__(
+            folder, self._metric, trainer.best_checkpoint_metric_comp
+        )
+        if not writes:
+            # All must save at once. The best so far, all know by now.
+            self._elsewhere = tempfile.TemporaryDirectory()
+            self._export_dir = self._elsewhere.name
+
+    @classmethod
+    def of(
+        cls, config: cfg.ExperimentConfig, model_dir: str, writes: bool
+    ) -> "BestCheckpoint | None":
+        """Returns what keeps a run's best checkpoint, if that is asked for."""
+        name = config.trainer.best_checkpoint_export_subdir
+        folder = tf.io.gfile.join(model_dir, name)
+        return cls(config, folder, writes) if name else None
+
+    def maybe_export_checkpoint(
+        self,
+        checkpoint: tf.train.Checkpoint,
+        eval_logs: Output,
+        global_step: int,
+        write_logs: bool = True,
+    ) -> bool:
+        """Saves if an evaluation is the best; returns whether it is.
+
+        Raises:
+            UserError: it has no figure of the metric's name.
+        """
+        if self._metric not in eval_logs:
+            raise UserError(
+                f"best_checkpoint_eval_metric is {self._metric!r}, in "
+                "trainer, but an evaluation has no such figure; choose one of "
+                f"{', '.join(sorted(eval_logs))}"
+            )
+        with stopping.deferred():
+            best = super().maybe_export_checkpoint(
+                checkpoint, eval_logs, global_step, write_logs
+            )
+            if best:
+                run_folder.write_parameters(self._export_dir, self._config)
+        return best
 
 
 class Runner(train_lib.OrbitExperimentRunner):

@@ -1,7 +1,6 @@
 """Trains and evaluates an experiment through the Model Garden."""
 
 import contextlib
-import math
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -20,28 +19,14 @@ from tf_largebatch.errors import (
     UserError,
 )
 from tf_largebatch.experiments import Task, left_out
-from tf_largebatch.garden import run_folder, tracking
-from tf_largebatch.garden.controller import GONE, Controller, Runner
+from tf_largebatch.garden import checking, run_folder, tracking
+from tf_largebatch.garden.controller import (
+    GONE,
+    BestCheckpoint,
+    Controller,
+    Runner,
+)
 from tf_largebatch.garden.trainer import Trainer
-
-MODES = (
-    "train",
-    "eval",
-    "train_and_eval",
-    "continuous_eval",
-    "train_and_post_eval",
-)
-
-# Numbers of a trainer that must be 1 or more, and those for training alone.
-COUNTS = (
-    "checkpoint_interval",
-    "max_to_keep",
-    "summary_interval",
-    "validation_interval",
-)
-COUNTS_IN_TRAINING = ("train_steps",)
-# Of the best checkpoint's metric.
-COMPARISONS = ("higher", "lower")
 
 # The settings of a runtime by which its strategy is made.
 DISTRIBUTION = (
@@ -73,7 +58,7 @@ def run(
 
     Args:
         config: what to run.
-        mode: one of ``MODES``, which are the Model Garden's.
+        mode: one of ``checking.MODES``, which are the Model Garden's.
         model_dir: folder of checkpoints, summaries and ``params.yaml``.
         strategy: how to distribute; None means as the config says.
         wandb_project: where to send the figures at Weights & Biases, if
@@ -88,12 +73,12 @@ def run(
         RunError: it failed; a DivergenceError where the loss did, a
             DoesNotFitError where the memory was too small.
     """
-    config = resolve(config, mode)
+    config = checking.resolve(config, mode)
     with precision(config.runtime):
         strategy = strategy or make_strategy(config.runtime)
         runner = build(config, mode, model_dir, strategy)
-        if "train" in mode:
-            compare_lengths(config.trainer)
+        for note in checking.notes(config, mode):
+            say(f"note: {note}")
         task, data = runner.trainer.task, data_of(config.task, mode)
         reading = task.naming_broken_records(*data.values())
         controller = runner.controller
@@ -105,104 +90,6 @@ def run(
             figures = runner.run() | left_out(task, **data)
     figures = {name: float(value) for name, value in figures.items()}
     return {**figures, "step": controller.step}
-
-
-def resolve(config: cfg.ExperimentConfig, mode: str) -> cfg.ExperimentConfig:
-    """Returns the settings with what follows from others; checks some.
-
-    Raises:
-        UserError: a setting is wrong.
-    """
-    if mode not in MODES:
-        raise UserError(
-            f"mode is {mode!r}, in --mode; give one of {', '.join(MODES)}"
-        )
-    check_trainer(config.trainer, mode)
-    if not config.trainer.evaluation_epochs:
-        return config
-    data = config.task.train_data
-    for name in ("num_examples", "global_batch_size"):
-        if getattr(data, name) < 1:
-            raise UserError(
-                f"evaluation_epochs is set, in trainer, but {name} is "
-                f"{getattr(data, name)}, so that it is not known how long an "
-                f"epoch is; set {name}, in task.train_data"
-            )
-    examples = config.trainer.evaluation_epochs * data.num_examples
-    steps = max(1, math.ceil(examples / data.global_batch_size))
-    return config.replace(trainer={"validation_interval": steps})
-
-
-def check_trainer(trainer: Any, mode: str) -> None:
-    """Raises UserError at a number that a trainer cannot have."""
-    for name in COUNTS + COUNTS_IN_TRAINING * ("train" in mode):
-        if getattr(trainer, name) < 1:
-            raise UserError(
-                f"{name} is {getattr(trainer, name)}, in trainer; give 1 or "
-                "more"
-            )
-    if trainer.validation_steps != -1 and trainer.validation_steps < 1:
-        raise UserError(
-            f"validation_steps is {trainer.validation_steps}, in trainer; give "
-            "1 or more, or -1 for all"
-        )
-    if not 0 <= trainer.evaluation_epochs < math.inf:
-        raise UserError(
-            f"evaluation_epochs is {trainer.evaluation_epochs}, in trainer; "
-            "give a number above 0, or 0 for validation_interval"
-        )
-    check_averaging(trainer)
-    check_best_checkpoint(trainer)
-    if trainer.steps_per_loop < 1 or (
-        trainer.summary_interval % trainer.steps_per_loop
-    ):
-        raise UserError(
-            f"steps_per_loop is {trainer.steps_per_loop} and summary_interval "
-            f"{trainer.summary_interval}, in trainer; the one must be at "
-            "least 1 and divide the other"
-        )
-
-
-def check_averaging(trainer: Any) -> None:
-    """Raises UserError at what ends in an error, or in nothing, later on."""
-    config = trainer.optimizer_config
-    if config is not None and config.ema is not None:
-        raise UserError(
-            "ema is set, in trainer.optimizer_config; leave it out, as the "
-            "Model Garden's average of weights is made for Keras's old "
-            "optimizers alone"
-        )
-
-
-def check_best_checkpoint(trainer: Any) -> None:
-    """Raises UserError at half of what keeping the best checkpoint needs."""
-    folder = trainer.best_checkpoint_export_subdir
-    metric = trainer.best_checkpoint_eval_metric
-    if bool(folder) != bool(metric):
-        raise UserError(
-            f"best_checkpoint_export_subdir is {folder!r} and "
-            f"best_checkpoint_eval_metric {metric!r}, in trainer; give both or "
-            "none"
-        )
-    if folder and trainer.best_checkpoint_metric_comp not in COMPARISONS:
-        raise UserError(
-            "best_checkpoint_metric_comp is "
-            f"{trainer.best_checkpoint_metric_comp!r}, in trainer; give one of "
-            f"{', '.join(COMPARISONS)}"
-        )
-
-
-def compare_lengths(trainer: Any) -> None:
-    """Says so where training does not end where its schedule does."""
-    schedule = trainer.optimizer_config.learning_rate
-    steps = getattr(schedule.get(), "total_steps", None)
-    if steps not in (None, trainer.train_steps):
-        say(
-            f"note: train_steps is {trainer.train_steps}, and the learning "
-            f"rate's schedule is for {steps}; to change that as well give "
-            "trainer.optimizer_config.learning_rate."
-            f"{schedule.type}.total_steps"
-        )
 
 
 @contextlib.contextmanager
@@ -289,8 +176,8 @@ def build(
             train_utils.create_optimizer(task, config),
             train="train" in mode,
             evaluate="eval" in mode,
-            checkpoint_exporter=train_utils.maybe_create_best_ckpt_exporter(
-                config, model_dir
+            checkpoint_exporter=BestCheckpoint.of(
+                config, model_dir, strategy.extended.should_checkpoint
             ),
         )
     enter(model_dir, config, mode, strategy.extended.should_checkpoint)
@@ -411,23 +298,35 @@ def saved_when_stopped(controller: Controller) -> Iterator[None]:
     """Saves what was trained when Ctrl-C or SIGTERM ends the context.
 
     Both raise between two steps, for a step is one program. One of several
-    workers cannot save without the others.
+    workers cannot save without the others. Nor is anything lost by a setting
+    that turns out to be wrong after an evaluation.
     """
     try:
         yield
+    except UserError:
+        if not is_one_of_several(controller.strategy):
+            save(controller)
+        raise
     except (KeyboardInterrupt, SystemExit):
         if is_one_of_several(controller.strategy):
             say(
                 "stopped; the same commands on all machines go on from the "
                 "last checkpoint"
             )
-        elif controller.trainer is not None and controller.step:
-            controller.save_checkpoint()
+        elif save(controller):
             say(
                 f"stopped; saved at step {controller.step}, and the same "
                 "command goes on from there"
             )
         raise
+
+
+def save(controller: Controller) -> bool:
+    """Saves what was trained; returns whether anything was."""
+    if controller.trainer is None or not controller.step:
+        return False
+    controller.save_checkpoint()
+    return True
 
 
 def is_one_of_several(strategy: tf.distribute.Strategy) -> bool:

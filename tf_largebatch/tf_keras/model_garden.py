@@ -58,6 +58,10 @@ SCHEDULES = {
 }
 
 
+# What may be None in a schedule of the Garden's.
+OPTIONAL = ("staircase",)
+
+
 def one(config: type[base_config.Config]) -> Any:
     """Returns a field that holds a config of that class."""
     return dataclasses.field(default_factory=config)
@@ -272,9 +276,11 @@ class LargeBatchOptimizerFactory(optimizer_factory.OptimizerFactory):
 
         Raises:
             UserError: the Garden's ``warmup`` is given beside a schedule that
-                has a warmup of its own.
+                has a warmup of its own, or a value of the Garden's is missing.
         """
         if self._lr_type not in self.schedules:
+            check_given(self._lr_config, "learning_rate", self._lr_type)
+            check_given(self._warmup_config, "warmup", self._warmup_type)
             return super().build_learning_rate()
         if self._warmup_config:
             raise UserError(
@@ -283,6 +289,27 @@ class LargeBatchOptimizerFactory(optimizer_factory.OptimizerFactory):
             )
         arguments = self._lr_config.as_dict()
         return self.schedules[self._lr_type](**arguments)
+
+
+def check_given(config: Any, section: str, kind: str) -> None:
+    """Raises UserError for a config of the Garden's that lacks a value.
+
+    Args:
+        config: of a schedule or a warmup; None where there is no warmup.
+        section: of ``trainer.optimizer_config``, where it is.
+        kind: its name there.
+    """
+    values = config.as_dict() if config else {}
+    missing = [
+        name
+        for name, value in values.items()
+        if value is None and name not in OPTIONAL
+    ]
+    if missing:
+        raise UserError(
+            f"{kind} lacks {', '.join(missing)}, in trainer.optimizer_config."
+            f"{section}.{kind}; give a value for each"
+        )
 
 
 def register(others: dict[str, type] | None = None) -> None:
@@ -316,8 +343,15 @@ def build_optimizer(
         config: a :class:`LargeBatchOptimizationConfig`, or the Garden's.
 
     Raises:
-        UserError: no optimizer or schedule, or a value that it cannot have.
+        UserError: no optimizer or schedule, a value that it cannot have, or
+            ``ema``.
     """
+    if config.ema is not None:
+        raise UserError(
+            "ema is set, in trainer.optimizer_config; leave it out, as the "
+            "Model Garden's average of weights is made for Keras's old "
+            "optimizers alone"
+        )
     chosen = config.optimizer
     is_other = isinstance(chosen, Open) and chosen.type in chosen.further()
     register({chosen.type: chosen.other(chosen.type)} if is_other else None)
