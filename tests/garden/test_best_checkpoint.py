@@ -3,6 +3,7 @@
 import json
 import types
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -37,7 +38,8 @@ def keep(small, tmp_path):
 
         def note(now, loss):
             step.assign(now)
-            return best.maybe_export_checkpoint(checkpoint, {"loss": loss}, now)
+            figures = {"loss": loss, "more": {"a": 1}, "picture": np.ones(3)}
+            return best.maybe_export_checkpoint(checkpoint, figures, now)
 
         return note
 
@@ -61,6 +63,28 @@ def test_it_is_that_of_the_best_evaluation_also_of_an_earlier_start(
     assert [note(5, 0.3), kept(tmp_path / FOLDER)] == [True, 5]
     info = json.loads((tmp_path / FOLDER / "info.json").read_text())
     assert info == {"loss": pytest.approx(0.3), "best_ckpt_global_step": 5}
+
+
+def test_what_was_killed_while_it_was_saved_is_saved_again(keep, tmp_path):
+    keep()(1, 0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BestCheckpoint, "export_best_eval_metric", killed)
+        with pytest.raises(KeyboardInterrupt):
+            keep()(2, 0.4)
+    assert keep()(2, 0.4)
+    assert kept(tmp_path / FOLDER) == 2
+
+
+def killed(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(keep, tmp_path):
+    note = keep()
+    (tmp_path / FOLDER).rmdir()
+    (tmp_path / FOLDER).write_text("no folder")
+    with pytest.raises(UserError, match=f"cannot write to {tmp_path}/best: "):
+        note(1, 0.5)
 
 
 def test_of_several_workers_one_writes_and_all_agree(keep, tmp_path):

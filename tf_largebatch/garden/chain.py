@@ -356,12 +356,10 @@ def check_data(found: Mapping[str, Any], wanted: Any, folder: str) -> None:
 
 
 def record(folder: str, figures: Figures) -> None:
-    """Writes a part's figures to its folder, whole or not at all."""
+    """Writes a part's figures to its folder."""
     path = tf.io.gfile.join(folder, FIGURES)
     try:
-        with tf.io.gfile.GFile(f"{path}.part", "w") as file:
-            file.write(json.dumps(figures))
-        tf.io.gfile.rename(f"{path}.part", path, overwrite=True)
+        run_folder.write(path, json.dumps(figures))
     except checkpoints.ERRORS as error:
         raise run_folder.cannot_write(folder, error) from error
 

@@ -1,8 +1,9 @@
 """The outer loop: when to train, evaluate, save, and stop."""
 
 import contextlib
+import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -198,12 +199,39 @@ class BestCheckpoint(train_utils.BestCheckpointExporter):
                 f"{', '.join(sorted(eval_logs))}"
             )
         with stopping.deferred():
-            best = super().maybe_export_checkpoint(
-                checkpoint, eval_logs, global_step, write_logs
-            )
-            if best:
-                run_folder.write_parameters(self._export_dir, self._config)
+            try:
+                best = super().maybe_export_checkpoint(
+                    checkpoint, eval_logs, global_step, write_logs=False
+                )
+                # Last what says that it is there.
+                if best and write_logs:
+                    run_folder.write_parameters(self._export_dir, self._config)
+                    self.export_best_eval_metric(eval_logs, global_step)
+            except GONE:
+                raise  # No failure of the disk's.
+            except checkpoints.ERRORS as error:
+                raise run_folder.cannot_write(
+                    self._export_dir, error
+                ) from error
         return best
+
+    def export_best_eval_metric(
+        self, eval_logs: Output, global_step: int
+    ) -> None:
+        """Writes the figures of the best evaluation, by which a run goes on."""
+        values = {
+            name: orbit.utils.get_value(value)
+            for name, value in eval_logs.items()
+            if not isinstance(value, Mapping)
+        }
+        # Not what another package's task may have beside, such as pictures.
+        figures = {
+            name: float(value)
+            for name, value in values.items()
+            if np.ndim(value) == 0
+        }
+        text = json.dumps(figures | {"best_ckpt_global_step": int(global_step)})
+        run_folder.write(self.best_ckpt_logs_path, text)
 
 
 class Runner(train_lib.OrbitExperimentRunner):

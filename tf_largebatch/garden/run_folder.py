@@ -75,10 +75,15 @@ def claim(
 
 
 def write_parameters(folder: str, config: cfg.ExperimentConfig) -> None:
-    """Writes ``params.yaml``, whole or not at all."""
+    """Writes ``params.yaml``."""
     path = tf.io.gfile.join(folder, PARAMETERS)
+    write(path, yaml.safe_dump(config.as_dict()))
+
+
+def write(path: str, text: str) -> None:
+    """Writes a file on any file system, whole or not at all."""
     with tf.io.gfile.GFile(f"{path}.part", "w") as file:
-        file.write(yaml.safe_dump(config.as_dict()))
+        file.write(text)
     tf.io.gfile.rename(f"{path}.part", path, overwrite=True)
 
 
