@@ -105,7 +105,7 @@ class Bench:
             lambda x: x.numpy()[order], workload.splits["train"]
         )
         fit = {
-            "x": tf.data.Dataset.from_tensor_slices(batches).repeat(),
+            "x": untuned(tf.data.Dataset.from_tensor_slices(batches).repeat()),
             "epochs": workload.evaluations,
             "steps_per_epoch": self.steps // workload.evaluations,
             "validation_data": whole(workload.splits["validation"]),
@@ -121,7 +121,17 @@ class Bench:
 
 def whole(examples: Any) -> tf.data.Dataset:
     """Returns a split as a single batch, as the study has it."""
-    return tf.data.Dataset.from_tensors(examples)
+    return untuned(tf.data.Dataset.from_tensors(examples))
+
+
+def untuned(data: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns data that tf.data does not tune, of which there is nothing.
+
+    The end of a fit would wait for that, for up to two seconds.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return data.with_options(options)
 
 
 def timed(function: Callable, *arguments: Any) -> tuple[Any, Timing]:
