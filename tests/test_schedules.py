@@ -182,6 +182,45 @@ def test_another_length_of_the_decay_agrees_with_float64(
 
 
 @pytest.mark.parametrize("function", FORMULAS)
+@pytest.mark.parametrize(
+    "kind", ["int8", "uint8", "int16", "uint16", "uint32", "uint64", "float32"]
+)
+def test_a_step_of_any_kind_comes_to_the_end(kind, function, xp):
+    """Subtracted from the end in integers, one without a sign would not."""
+    steps = np.array([0, 29, 30, 31, 100, 101, 127], kind)
+    rates = getattr(schedules, function)(
+        xp, steps, peak=0.5, total_steps=100, warmup_steps=30
+    )
+    expected = [FORMULAS[function](float(t), 0.5, 100, 30) for t in steps]
+    np.testing.assert_allclose(rates, expected, TOLERANCE, atol=0)
+
+
+@pytest.mark.parametrize("function", FORMULAS)
+@pytest.mark.parametrize("total_steps", [2**31 + 10, 2**36 + 1, 1e30])
+def test_a_run_may_be_longer_than_a_step_can_count(total_steps, function, xp):
+    """As those write it who want a warmup and then a constant rate."""
+    steps = np.array([0, 10, 30, 100, 2**31 - 1], "int32")
+    rates = getattr(schedules, function)(
+        xp, steps, peak=0.5, total_steps=total_steps, warmup_steps=30
+    )
+    expected = [
+        FORMULAS[function](float(t), 0.5, total_steps, 30) for t in steps
+    ]
+    np.testing.assert_allclose(rates, expected, TOLERANCE, atol=0)
+
+
+@pytest.mark.parametrize("function", FORMULAS)
+def test_the_last_steps_of_a_long_run_are_told_apart(function):
+    end = 2**36
+    steps = np.arange(end - 5, end + 1)
+    rates = getattr(schedules, function)(
+        np, steps, peak=0.5, total_steps=end, warmup_steps=end - 10
+    )
+    expected = [FORMULAS[function](int(t), 0.5, end, end - 10) for t in steps]
+    np.testing.assert_allclose(rates, expected, TOLERANCE, atol=0)
+
+
+@pytest.mark.parametrize("function", FORMULAS)
 @pytest.mark.parametrize("number", [0, 200_000, 9_999_999])
 @pytest.mark.parametrize(
     "kind",

@@ -276,12 +276,12 @@ def apply_adam(
         if bias_correction:
             c_1 *= one_minus_power(xp, beta_1, step + 1)
             c_2 *= one_minus_power(xp, beta_2, step + 1)
-        root = tf.sqrt(tf.cast(c_2, dtype))
-        return root / tf.cast(c_1, dtype), {
+        root = tf.sqrt(scalar(c_2, dtype))
+        return root / scalar(c_1, dtype), {
             "beta1_power": tf.zeros((), dtype),
             "beta2_power": tf.zeros((), dtype),
-            "beta1": tf.cast(beta_1, dtype),
-            "beta2": tf.cast(beta_2, dtype),
+            "beta1": scalar(beta_1, dtype),
+            "beta2": scalar(beta_2, dtype),
             "epsilon": epsilon * root,
         }
 

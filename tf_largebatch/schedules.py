@@ -21,6 +21,10 @@ from tf_largebatch.rules.arrays import Array, Namespace
 
 # Steps to divide by in float32, where less would be 0.
 SHORTEST = 1e-30
+# The largest number in float32.
+LARGEST = (2 - 2.0**-23) * 2.0**127
+# By how many steps they are counted, and the rest one by one.
+PART = 4096
 
 
 def piecewise_polynomial(
@@ -148,22 +152,38 @@ def bert_polynomial(
 
 
 def remaining(xp: Namespace, step: Array, end: float) -> Array:
-    """Returns ``end - step`` in float32, subtracted before it is rounded."""
+    """Returns ``end - step`` in float32, subtracted before it is rounded.
+
+    In integers it would overflow at a step without a sign, or an end beyond
+    the step's type. So both are cut in two, which float32 holds exactly up to
+    2^36, and so does it their differences.
+
+    >>> import numpy
+    >>> print(remaining(numpy, numpy.uint8(150), 100.5))
+    -49.5
+    """
+    step = xp.array(step)
+    if "int8" in str(step.dtype):  # Which cannot be divided by so much.
+        step = xp.array(step, dtype="int32")
     whole = math.floor(end)
-    return xp.array(whole - xp.array(step), dtype="float32") + (end - whole)
+    large, small = divmod(whole, PART)
+    parts = step // PART
+    rest = xp.array(step - parts * PART, dtype="float32")
+    left = float(large) - xp.array(parts, dtype="float32")
+    return left * float(PART) + (small - rest) + (end - whole)
 
 
 def fraction_left(
     xp: Namespace, step: Array, end: float, steps: float
 ) -> Array:
     """Returns the part of ``steps`` before ``end`` that is left, in [0, 1]."""
-    steps = max(steps, SHORTEST) if steps else 1.0
+    steps = float(max(steps, SHORTEST) if steps else 1.0)
     return xp.clip(remaining(xp, step, end) / steps, 0.0, 1.0)
 
 
 def fraction_done(xp: Namespace, step: Array, steps: float) -> Array:
     """Returns the part of the first ``steps`` that is done, in [0, 1]."""
-    done = xp.array(step, dtype="float32") / max(steps, SHORTEST)
+    done = xp.array(step, dtype="float32") / float(max(steps, SHORTEST))
     return xp.clip(done, 0.0, 1.0)
 
 
@@ -403,15 +423,15 @@ def check_option(name: str, value: Any) -> None:
 
 
 def is_finite_and_not_negative(value: Any) -> bool:
-    """Whether a value is a number that a schedule can have.
+    """Whether a value is a number that a schedule can have, in float32.
 
-    >>> values = 1, math.nan, -1, 10**400, True
+    >>> values = 1, math.nan, -1, 1e39, 10**400, True
     >>> [is_finite_and_not_negative(value) for value in values]
-    [True, False, False, False, False]
+    [True, False, False, False, False, False]
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False
     try:
-        return 0 <= float(value) < math.inf
+        return 0 <= float(value) <= LARGEST
     except OverflowError:  # An integer beyond all floats.
         return False

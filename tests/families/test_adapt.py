@@ -27,6 +27,30 @@ class LARS(optimizers.LARS):
     """Has the name of another one."""
 
 
+@pytest.mark.parametrize("kind", [LARS, *optimizers.OPTIMIZERS.values()])
+def test_one_of_neither_family_says_where_those_are(kind):
+    with pytest.raises(ValueError, match=r"take that of `tf_largebatch.keras`"):
+        kind(0.1)
+
+
+@pytest.mark.parametrize("rate", [Flat(0.1, 5), "0.1", [0.1], None])
+def test_a_rate_that_is_none_is_told_that_schedules_are(family, rate):
+    with pytest.raises(ValueError, match="or a schedule of the optimizer's K"):
+        family.optimizer("LARS", learning_rate=rate)
+
+
+def test_it_is_shown_which_models_take_it(family):
+    kind = family.largebatch.LARS
+    other = {"keras": "tf_keras", "tf_keras": "keras"}[family.keras.__name__]
+    assert repr(kind(0.1)).endswith(f"take tf_largebatch.{other}.LARS>")
+
+    class Own(kind):
+        """Of which there is no other."""
+
+    assert repr(Own(0.1)).startswith("<Own optimizer for ")
+    assert " take " not in repr(Own(0.1))
+
+
 @pytest.mark.parametrize("kind", [Flat, LARS])
 def test_a_class_of_ones_own_is_made_one_of_the_family(family, kind):
     made = family.largebatch.adapt(kind)

@@ -59,6 +59,26 @@ def test_they_equal_the_plain_rule(
         assert error <= tolerance * np.linalg.norm(slot), name
 
 
+def test_what_is_float64_is_computed_in_it(family, name, without_kernels):
+    """Not with numbers of float32 among it."""
+
+    def end():
+        kind = keras.Variable if family.keras is keras else tf.Variable
+        start = np.arange(1.0, 7.0).reshape(2, 3)
+        variable = kind(start, dtype="float64", name="kernel")
+        optimizer = family.optimizer(name)
+        optimizer.build([variable])
+        for factor in (0.3, -0.1, 0.7):
+            gradient = tf.constant(factor * start[::-1])
+            optimizer.apply_gradients([(gradient, variable)])
+        return np.array(variable) - start
+
+    found = end()
+    without_kernels()
+    moved = end()
+    np.testing.assert_allclose(found, moved, rtol=1e-12)
+
+
 def operations(family, name, jit_compile=False, dtype="float32", number=1):
     """Returns how many operations of each type a step consists of."""
     kind = keras.Variable if family.keras is keras else tf.Variable

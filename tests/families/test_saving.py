@@ -86,6 +86,37 @@ def test_a_keras_file_goes_on_to_the_same_bits(
     assert_goes_on_alike(model, loaded)
 
 
+@tf_keras_only
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
+@pytest.mark.parametrize("selector", ["patterns", "function"])
+@pytest.mark.parametrize("schedule", ["ours", "Keras's", "none"])
+def test_an_h5_file_keeps_every_kind_of_rate_and_selector(
+    family, selector, schedule, train, assert_same_state, tmp_path
+):
+    """Where tf_keras looks for classes in another way."""
+    rates = {
+        "ours": family.largebatch.PiecewisePolynomial(0.1, 6, 2.5),
+        "Keras's": family.keras.optimizers.schedules.ExponentialDecay(
+            0.1, 2, 0.9
+        ),
+        "none": 0.1,
+    }
+    optimizer = family.optimizer(
+        "LARS",
+        learning_rate=rates[schedule],
+        exclude_from_weight_decay=SELECTORS[selector],
+    )
+    model = family.compiled(optimizer, run_eagerly=True)
+    train(model, epochs=1)
+    model.save(tmp_path / "model.h5")
+
+    loaded = family.keras.models.load_model(tmp_path / "model.h5")
+
+    assert loaded.optimizer.get_config() == model.optimizer.get_config()
+    assert loaded.optimizer._treatments == model.optimizer._treatments
+    assert_same_state(model, loaded)
+
+
 @each_selector
 def test_a_keras_file_keeps_every_kind_of_selector(
     family, selector, compiled, train, assert_goes_on_alike, tmp_path

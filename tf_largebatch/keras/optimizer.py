@@ -38,11 +38,12 @@ class KerasOptimizer(keras.optimizers.Optimizer):
 
     def __repr__(self) -> str:
         # Keras shows this where a model of the other family refuses it.
-        name = type(self).__name__
-        return (
-            f"<{name} optimizer for Keras 3 models; tf_keras models take "
-            f"{type(self).__module__.replace('.keras', '.tf_keras')}.{name}>"
-        )
+        name, module = type(self).__name__, type(self).__module__
+        about = f"{name} optimizer for Keras 3 models"
+        other = module.replace(".keras", ".tf_keras")
+        if other == module:  # A class of the user's own.
+            return f"<{about}>"
+        return f"<{about}; tf_keras models take {other}.{name}>"
 
     @property
     def variables(self) -> list[Any]:

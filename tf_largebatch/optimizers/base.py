@@ -66,6 +66,7 @@ class LargeBatchOptimizer:
         selectors: Mapping[str, Selector],
         **kwargs: Any,
     ):
+        check_family(type(self))
         check_hyperparameter("learning_rate", learning_rate)
         for name, value in hyperparameters.items():
             check_hyperparameter(name, value)
@@ -255,6 +256,17 @@ def family_of(
     return None
 
 
+def check_family(kind: type) -> None:
+    """Raises ValueError at a class that no Keras can train with."""
+    if family_of(kind) is None:
+        raise ValueError(
+            "this class is of neither Keras; take that of "
+            "`tf_largebatch.keras` or of `tf_largebatch.tf_keras`, whose "
+            "function `adapt` takes a class of your own. "
+            f"Received: {kind.__module__}.{kind.__name__}"
+        )
+
+
 def check_adaptable(kind: Any) -> None:
     """Raises ValueError at what cannot be made one of a Keras family.
 
@@ -305,8 +317,11 @@ def check_hyperparameter(name: str, value: Any) -> None:
         is_rate = name == "learning_rate" and callable(value)
         valid = is_rate or is_scalar_of_numbers(value)
     if not valid:
-        below = "at least 0 and below 1, in float32 too"
-        wanted = below if below_one else "0 or larger"
+        wanted = "0 or larger"
+        if below_one:
+            wanted = "at least 0 and below 1, in float32 too"
+        elif name == "learning_rate":
+            wanted += ", or a schedule of the optimizer's Keras"
         raise ValueError(
             f"`{name}` must be a finite number, {wanted}. "
             f"Received: {name}={value!r}"

@@ -20,7 +20,6 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
 
     _cast = staticmethod(tf.cast)
     _serialize = staticmethod(tf_keras.saving.serialize_keras_object)
-    _deserialize = staticmethod(tf_keras.saving.deserialize_keras_object)
 
     def __init__(
         self, learning_rate: Any, name: str | None = None, **kwargs: Any
@@ -33,13 +32,34 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
             check_learning_rate(learning_rate)
             self._learning_rate = self._build_learning_rate(learning_rate)
 
+    @staticmethod
+    def _deserialize(config: dict, custom_objects: Any = None) -> Any:
+        """Returns what a config is of, in whatever kind of file it is.
+
+        While tf_keras loads HDF5 files, it knows no registered names, and of
+        its own classes only those that it is told.
+        """
+        name = config["class_name"]
+        if name == "function":
+            known = tf_keras.saving.get_registered_object(config["config"])
+            if known:
+                return known
+        known = tf_keras.saving.get_registered_object(
+            config.get("registered_name")
+        ) or getattr(tf_keras.optimizers.schedules, name, None)
+        return tf_keras.saving.deserialize_keras_object(
+            config,
+            {**({name: known} if known else {}), **(custom_objects or {})},
+        )
+
     def __repr__(self) -> str:
         # Keras shows this where a model of the other family refuses it.
-        name = type(self).__name__
-        return (
-            f"<{name} optimizer for tf_keras models; Keras 3 models take "
-            f"{type(self).__module__.replace('.tf_keras', '.keras')}.{name}>"
-        )
+        name, module = type(self).__name__, type(self).__module__
+        about = f"{name} optimizer for tf_keras models"
+        other = module.replace(".tf_keras", ".keras")
+        if other == module:  # A class of the user's own.
+            return f"<{about}>"
+        return f"<{about}; Keras 3 models take {other}.{name}>"
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
         """Creates the slots and decides every variable's treatment."""
