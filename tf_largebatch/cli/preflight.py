@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tf_largebatch import configs
+from tf_largebatch.cli.bench import check_writable
 from tf_largebatch.cli.train import hush
 from tf_largebatch.errors import UserError
 
@@ -99,6 +100,7 @@ def main() -> int:
         raise UserError("give --recipe=NAME or --all; see preflight --help")
     from tf_largebatch.tpu import compiler, slices
 
+    check_writable("json", JSON.value)
     where = slices.find(TOPOLOGY.value)
     compiler.check_installed()
     hush()

@@ -55,6 +55,8 @@ def main() -> int:
     """Draws the schedules that the flags name."""
     from tf_largebatch.garden import recipes
 
+    if RECIPES.value and FIGURE.present:
+        raise UserError("give one of --recipes and --figure, not both")
     names = RECIPES.value or FIGURES[FIGURE.value]
     write(draw([recipes.load(name) for name in names]), pathlib.Path(OUT.value))
     print(f"written: {OUT.value}")

@@ -220,8 +220,9 @@ PRUNER = flags.DEFINE_enum(
     "none",
     ["none", "median"],
     "create: median stops a tuning run that is worse than the median of the "
-    "row's earlier ones, after a third of its steps; it still counts. Which "
-    "those are depends on the number of workers",
+    "row's earlier ones, after a third of its steps; it still counts. The "
+    "first five are never stopped, and which those are depends on the number "
+    "of workers",
     flag_values=FLAGS,
 )
 HEARTBEAT = flags.DEFINE_integer(

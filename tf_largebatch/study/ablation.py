@@ -223,14 +223,18 @@ class Ablation(abc.ABC):
                 # There already, as the row with it alone.
                 before = self.alone(change)
                 continue
-            name = f"up to {self.names[change.path]}"
+            name = self.new(f"up to {self.names[change.path]}")
             name = self.last if number == count else name
             yield name, setting, {self.label(change): before}
             before = name
 
     def alone(self, change: Change) -> str:
         """Returns the name of the row with one change."""
-        return f"with {self.names[change.path]}"
+        return self.new(f"with {self.names[change.path]}")
+
+    def new(self, name: str) -> str:
+        """Returns the name of a row between the ends, which neither has."""
+        return f"{name} (new)" if name in (self.first, self.last) else name
 
     def label(self, change: Change) -> str:
         """Returns a change in words."""
@@ -514,8 +518,32 @@ def between_rows(folder: pathlib.Path, first: str, last: str) -> Ablation:
         return between_setups(one, other)
     ends = [at(rows[name], best[name]) for name in (first, last)]
     a, b = (flat(setting_of(end, ends)) for end in ends)
-    found = checked(changes(a, b))
+    found = checked(with_schedule(changes(a, b), a, b))
     return OfRows(first, last, a, found, named(found, {}), study, ends)
+
+
+def with_schedule(found: Sequence[Change], a: Flat, b: Flat) -> list[Change]:
+    """Returns changes, with the numbers that only a schedule has in its own."""
+    of_schedule = [
+        each
+        for each in found
+        if each.path[0] == "settings" and (each.path in a) != (each.path in b)
+    ]
+    schedule = ("settings", "schedule")
+    return [
+        dataclasses.replace(
+            each,
+            put={
+                **each.put,
+                **{k: v for x in of_schedule for k, v in x.put.items()},
+            },
+            drop=[*each.drop, *(path for x in of_schedule for path in x.drop)],
+        )
+        if each.path == schedule
+        else each
+        for each in found
+        if each not in of_schedule
+    ]
 
 
 def tuned(folder: pathlib.Path) -> tuple[Study, dict[str, Values]]:

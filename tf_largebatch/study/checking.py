@@ -125,15 +125,12 @@ def check(study: Mapping[str, Any], where: object) -> None:
     follow(workload, WORKLOAD, OF_WORKLOAD, where, "workload.")
     follow(workload["metric"], METRIC, {}, where, "workload.metric.")
     follow(table, TABLE, {}, where, "table.")
-    names: list[str] = []
     for number, row in enumerate(table["rows"]):
         follow(row, ROW, OF_ROW, where, f"table.rows[{number}].")
         check_row(row, workload, f"row {row['name']!r}, in {where}")
-        names.append(row["name"])
+    protocol.check_apart_by_name([row["name"] for row in table["rows"]], where)
     for row in table["rows"]:
-        if names.count(row["name"]) > 1:
-            raise UserError(f"two rows are called {row['name']!r}, in {where}")
-        protocol.tuned_row(study, row)
+        check_base(row, protocol.tuned_row(study, row), where)
     if "experiment" not in workload and not workload.get("python"):
         check_workload(workload, where)
 
@@ -195,6 +192,32 @@ def check_row(
     if row["space"]:
         protocol.check_space(
             row["space"], row["optimizer"], row["settings"], where
+        )
+
+
+def check_base(
+    row: Mapping[str, Any], base: Mapping[str, Any], where: object
+) -> None:
+    """Raises UserError for a row that cannot have what was tuned for another.
+
+    Or that is said to be compared with itself.
+
+    Args:
+        row: of the protocol.
+        base: the row whose tuned values it has, or itself.
+        where: what messages call the protocol.
+    """
+    if row["name"] in row.get("changes", {}).values():
+        raise UserError(
+            f"row {row['name']!r}, in {where}, has changes from itself; name "
+            "the row that it differs from"
+        )
+    if base is not row:
+        protocol.check_space(
+            base["space"],
+            row["optimizer"],
+            row["settings"],
+            f"row {base['name']!r}, as which {row['name']!r} is tuned",
         )
 
 

@@ -17,7 +17,7 @@ import yaml
 from tf_largebatch import configs, folders
 from tf_largebatch.errors import UserError
 from tf_largebatch.study import ledger as ledgers
-from tf_largebatch.study import protocol, storage
+from tf_largebatch.study import protocol, storage, summary
 from tf_largebatch.study.ledger import Ledger
 from tf_largebatch.study.protocol import Run
 
@@ -36,9 +36,13 @@ def create(
         url: of the ledger's storage; None means a SQLite file in the folder.
 
     Raises:
-        UserError: the folder holds something else, the storage has another
-            study of this name, or one of them cannot be used.
+        UserError: the protocol makes no study, the folder holds something
+            else, the storage has another study of this name, or one of them
+            cannot be used.
     """
+    plain = ledgers.as_json_has_it(study)
+    ledgers.check_format(plain, f"table {plain['table'].get('name')}")
+    summary.versions(protocol.packages(study))
     check(folder, study, url)
     if url is None:
         make(folder)
@@ -92,9 +96,13 @@ def take_up(
     study = configs.read(folder / PROTOCOL)
     ledgers.check_format(study, folder)
     check_database(folder, url)
-    return Ledger.open(
+    ledger = Ledger.open(
         url or storage.file(folder / DATABASE), name or study["name"]
     )
+    if ledgers.conflict(study, ledger.study) is None:
+        # Which may have got more seeds from elsewhere.
+        write_protocol(folder, ledger)
+    return ledger
 
 
 def check(

@@ -153,6 +153,7 @@ def assemble(
         resolve_row(row, shared, space, workload["settings"])
         for row in table["rows"]
     ]
+    check_given_once(table["rows"], rows)
     check_numbers(sizes, seed, rows, workload["evaluations"])
     return written(workload, {**table, "rows": rows}, sizes, seed)
 
@@ -222,6 +223,7 @@ def choose_rows(
             it is tuned as.
     """
     known = [*table["rows"], *table.get("further_rows", ())]
+    check_apart_by_name([row["name"] for row in known], table["table"])
     by_name = {row["name"]: row for row in known}
     for number, name in enumerate(names):
         if name not in by_name:
@@ -238,6 +240,38 @@ def choose_rows(
                 "as; name both"
             )
     return [by_name[name] for name in names] or [*table["rows"]]
+
+
+def check_apart_by_name(names: Sequence[str], where: object) -> None:
+    """Raises UserError where two rows have one name."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"two rows are called {name!r}, in {where}; rename one"
+            )
+
+
+def check_given_once(
+    rows: Sequence[Mapping[str, Any]], resolved: Sequence[Mapping[str, Any]]
+) -> None:
+    """Raises UserError for a value of a row's own that a search varies.
+
+    The tuned one would be used instead.
+
+    Args:
+        rows: as the table has them.
+        resolved: as the protocol has them.
+    """
+    spaces = {row["name"]: row["space"] for row in resolved}
+    for row in rows:
+        own = {**row["optimizer"], **row.get("settings", {})}
+        base = row.get("tuned_as") or row["name"]
+        for name in own:
+            if name in spaces.get(base, ()):
+                raise UserError(
+                    f"row {row['name']!r} has a value of {name}, which the "
+                    f"space of {base!r} has as well; keep one of them"
+                )
 
 
 def resolve_row(
@@ -274,6 +308,9 @@ def resolve_row(
     check_apart(resolved, optimizer["class"], where)
     settings.check_rates(resolved, where)
     space: Mapping[str, Any] = {}
+    if row.get("space") and (row.get("fixed") or row.get("tuned_as")):
+        other = "fixed" if row.get("fixed") else "tuned_as"
+        raise UserError(f"{where} has both {other} and space; keep one")
     if row.get("fixed"):
         check_fixed(row, where)
     elif not row.get("tuned_as"):
@@ -618,12 +655,18 @@ def tuned_row(
     """Returns the row whose tuned values a row has: itself unless it inherits.
 
     Raises:
-        UserError: it inherits from a row that the table does not have.
+        UserError: it inherits from a row that the table does not have, or
+            that is not tuned.
     """
     if not row["tuned_as"]:
         return row
     for other in protocol["table"]["rows"]:
         if other["name"] == row["tuned_as"]:
+            if other["tuned_as"] or not other["space"]:
+                raise UserError(
+                    f"row {row['name']!r} is tuned as {other['name']!r}, which "
+                    "is not tuned itself; name a row that is"
+                )
             return other
     raise UserError(
         f"row {row['name']!r} is tuned as {row['tuned_as']!r}, "

@@ -126,7 +126,7 @@ def rates_of_other(
     try:
         schedule = other(name)(**{x: known[x] for x in wanted if x in known})
         found = schedule.rate(np, np.arange(steps))
-    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # It is another package's.
         raise UserError(f"the schedule {name}: {error}") from error
     return np.asarray(found, np.float32)
 

@@ -113,7 +113,7 @@ def reporting(url: URL) -> Iterator[None]:
     except (SQLAlchemyError, exceptions.StorageInternalError) as error:
         # Not chained, as what is chained may be shown too.
         hint = (
-            "make room, or choose another folder with --out"
+            "make room, or choose another --out or --storage"
             if url.drivername == "sqlite"
             else "check --storage and the password (PGPASSWORD, ~/.pgpass)"
         )

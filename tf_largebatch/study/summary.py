@@ -12,6 +12,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tf_largebatch.errors import UserError
 from tf_largebatch.study import certainty, protocol
 from tf_largebatch.study.results import Metric
 
@@ -253,10 +254,20 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
     Args:
         packages: those that the workload needs.
+
+    Raises:
+        UserError: one of them is not installed.
     """
     found = {"python": platform.python_version()}
-    names = [*PACKAGES, *packages]
-    return found | {name: importlib.metadata.version(name) for name in names}
+    for name in [*PACKAGES, *packages]:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError as error:
+            raise UserError(
+                f"{name}, which the workload names among its packages, is not "
+                "installed; install it, or correct the workload"
+            ) from error
+    return found
 
 
 def device() -> str:
