@@ -258,6 +258,39 @@ def test_the_ends_do_the_runs_that_the_study_did(first, last, finished, table4):
         kind(**own, **protocol.optimizer_options(row))
 
 
+def test_the_rows_of_an_ablation_have_names_of_their_own(finished, tmp_path):
+    """Also where its ends are rows of another one."""
+    study = ablation.between_rows(finished, "nesterov", "lars").study(
+        1, 0, None
+    )
+    rows = [
+        {"name": row["name"], "seeds": 1, "best": {}}
+        for row in study["table"]["rows"]
+    ]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    (tmp_path / "summary.json").write_text(json.dumps({"rows": rows}))
+    found = ablation.between_rows(
+        tmp_path, "with optimizer", "with learning_rate"
+    )
+    names = [name for name, _, _ in found.settings()]
+    assert len({*names}) == len(names) > 2
+    assert "with optimizer (new)" in names
+
+
+def test_a_schedule_brings_the_numbers_that_it_alone_has():
+    cosine = {"schedule": "cosine", "warmup_fraction": 0.0}
+    other = {"decay": 0.3, "schedule": "trapezoid", "warmup_fraction": 0.1}
+    a, b = (ablation.flat({"settings": x}) for x in (cosine, other))
+    for one, two, wanted in ((a, b, other), (b, a, cosine)):
+        found = ablation.with_schedule(ablation.changes(one, two), one, two)
+        assert [change.path[-1] for change in found] == [
+            *("schedule", "warmup_fraction")
+        ]
+        with_it = ablation.nested(found[0].made(one))["settings"]
+        assert with_it.keys() == wanted.keys()
+        assert with_it["schedule"] == wanted["schedule"]
+
+
 def test_tuned_settings_differ_too(table2, tmp_path):
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(table2.plan))
     (tmp_path / "summary.json").write_text(json.dumps(table2.summary))

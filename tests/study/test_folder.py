@@ -85,8 +85,8 @@ def test_a_study_may_get_more_seeds(begun):
         ({"seed": 1}, "seed 0, not 1"),
         ({"heartbeat": 2}, "heartbeat None, not 2"),
         (
-            {"workload": {"name": "mnist"}},
-            "(workload.name digits_resnet, not mnist)",
+            {"workload": {**plan()["workload"], "target": 0.5}},
+            "(workload.target 0.97, not 0.5)",
         ),
     ],
 )
@@ -205,3 +205,48 @@ def test_two_may_write_a_file_at_once(tmp_path):
             list(pool.map(lambda each: replace(path, each), contents))
             assert path.read_text() in contents
     assert list(tmp_path.iterdir()) == [path]
+
+
+def of_table(**changes):
+    return {"table": {**plan()["table"], **changes}}
+
+
+def of_workload(**changes):
+    return {"workload": {**plan()["workload"], **changes}}
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        (
+            of_table(question="So?"),
+            "question is 'So?', in table table2; give a",
+        ),
+        (of_table(title=4), "table.title is 4, in table table2; give text"),
+        (of_table(name="a/b"), "two rows are called"),
+        (of_workload(metric={"name": "loss"}), "metric.direction is missing"),
+        (of_workload(evaluations=0), "workload.evaluations is 0"),
+        (of_workload(packages=["no-such-one"]), "no-such-one, which the workl"),
+    ],
+)
+def test_what_makes_no_study_is_refused_before_anything_is_made(
+    changes, words, folder
+):
+    """As where it would go on, or its runs could not be reported."""
+    study = {**plan(), **changes}
+    if "two rows" in words:
+        row = study["table"]["rows"][0]
+        study = {**plan(), **of_table(rows=[row, row])}
+    with pytest.raises(UserError) as caught:
+        folders.create(folder, study, None)
+    assert words in str(caught.value)
+    assert not folder.exists()
+
+
+def test_its_file_gets_the_seeds_that_another_worker_gave(begun, tmp_path):
+    url = storage.file(begun / "study.db")
+    other = tmp_path / "other"
+    folders.create(other, plan(), url).close()
+    folders.create(begun, plan(seeds=3), None).close()
+    folders.take_up(other, None, url).close()
+    assert yaml.safe_load((other / "study.yaml").read_text())["seeds"] == 3

@@ -28,6 +28,16 @@ SLOW = {
     "settings": {"warmup_fraction": 0.25},
     "space": {"learning_rate": {"scale": "log", "low": 0.001, "high": 0.1}},
 }
+ADAM = {"class": "Adam"}
+BETA = {"scale": "one_minus_log", "low": 0.5, "high": 0.99}
+ADAPTED = {**SLOW, "space": {**SLOW["space"], "beta_1": BETA}}
+
+
+def like(base, name="b", **more):
+    """Returns a row that has the values tuned for another."""
+    return {"name": name, "optimizer": {**ADAM, **more}, "tuned_as": base}
+
+
 SMALL = {
     "rows": ["Nesterov", "LARS", SLOW],
     "loss": "binary_crossentropy",
@@ -305,7 +315,27 @@ MISTAKES = [
         "row 'Nesterov': .* Received: momentum=1.5",
     ),
     ({"rows": [{**SLOW, "space": {}}]}, "no free hyperparameter"),
-    ({"rows": [{**SLOW, "tuned_as": "fast"}]}, "is tuned as 'fast'"),
+    ({"rows": [{**SLOW, "tuned_as": "fast"}]}, "both tuned_as and space"),
+    ({"rows": [{**SLOW, "fixed": True}]}, "has both fixed and space; keep"),
+    ({"rows": [SLOW, like("fast")]}, "tuned as 'fast', which the table does"),
+    ({"rows": [SLOW, like("b")]}, "is tuned as 'b', which is not tuned itself"),
+    (
+        {"rows": [SLOW, like("slow"), like("b", name="c")]},
+        "row 'c' is tuned as 'b', which is not tuned itself",
+    ),
+    (
+        {"rows": [SLOW, like("slow", learning_rate=0.1)]},
+        "'b' has a value of learning_rate, which the space of 'slow' has as",
+    ),
+    (
+        {"rows": [{**SLOW, "optimizer": {**ADAM, "learning_rate": 0.1}}]},
+        "'slow' has a value of learning_rate, which the space of 'slow' has",
+    ),
+    (
+        {"rows": [ADAPTED, {**like("slow"), "optimizer": {"class": "LARS"}}]},
+        "the space of row 'slow', as which 'b' is tuned, has 'beta_1', which",
+    ),
+    ({"rows": [{**SLOW, "changes": {"x": "slow"}}]}, "changes from itself"),
     ({"settings": {"shedule": "cosine"}}, "the unknown setting 'shedule'"),
     ({"settings": {"schedule": "step"}}, "choose one of cosine"),
     ({"settings": {"schedule": ["cosine"]}}, "choose one of cosine"),

@@ -412,15 +412,6 @@ def test_rows_that_are_tuned_by_nobody_were_not_tuned_by_themselves(table4):
 
 def test_rows_without_their_own_search_say_whose_values_they_have(table2):
     assert "takes over the values tuned for" in said(table2)
-    rows = table2.plan["table"]["rows"]
-    given = table2.fixed(tuned_as="nesterov_power_2").plan["table"]["rows"]
-    study = table2.fixed().with_table(
-        rows=[table2.fixed().plan["table"]["rows"][0], given[1], *rows[2:]]
-    )
-    assert (
-        "nesterov_power_1, which takes over the values given for "
-        "nesterov_power_2, has" in said(study)
-    )
 
 
 def test_only_the_papers_studies_ask_its_question(table4):

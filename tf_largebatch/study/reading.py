@@ -81,10 +81,9 @@ def swaps(ranked: Sequence[Row], metric: Metric) -> list[str]:
         base = known.get(row.config.get("tuned_as") or "")
         if base is None:
             continue
-        how = "tuned for" if base.tuned else "given for"
         said.append(
-            f"{row.name}, which takes over the values {how} {base.name}, has "
-            f"a median that is {difference(row, base, metric)} "
+            f"{row.name}, which takes over the values tuned for {base.name}, "
+            f"has a median that is {difference(row, base, metric)} "
             f"({told(row, base)})."
         )
     return said
