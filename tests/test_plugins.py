@@ -338,7 +338,7 @@ def test_a_folder_that_is_not_there(install, name):
         ("{class: Adam}", "Adam", "give it a name, and an optimizer"),
         ("{class: Adam}", "{class: Adma}", "choose one of Adam"),
         ("{Adam:", "{LARS:", "no free hyperparameter"),
-        ("spaces: {o", "space: {o", "not in official_configs/spaces"),
+        ("spaces: {o", "space: {o", "are no search spaces of table"),
         ("scale: log", "scale: lug", "scale 'lug'"),
     ],
 )

@@ -45,6 +45,17 @@ def test_figure_2_is_the_released_schedule_beside_the_corrected_one(tmp_path):
     assert one.read_bytes() == other.read_bytes()
 
 
+def test_recipes_and_a_figure_are_not_both_drawn(tmp_path, capsys):
+    flags = [
+        f"--recipes={FIGURE_2[0]}",
+        "--figure=2",
+        f"--out={tmp_path}/a.png",
+    ]
+    assert main(["schedules", *flags]) == 2
+    assert "give one of --recipes and --figure" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_in_figure_2_only_the_released_schedule_jumps():
     figure = schedules.draw([recipes.load(name) for name in FIGURE_2])
     released, corrected = (line.get_ydata() for line in figure.axes[0].lines)

@@ -194,6 +194,15 @@ def test_another_study_in_the_folder_is_left_alone(more, words, finished):
     assert before == {path: path.read_bytes() for path in before}
 
 
+def test_the_command_line_cannot_make_it_again(finished, tmp_path, capsys):
+    protocol, out = finished[0] / "study.yaml", tmp_path / "again"
+    assert (
+        main(["study", "create", f"--protocol={protocol}", f"--out={out}"]) == 2
+    )
+    assert "is of a model of your own" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_the_command_line_reports_it_but_cannot_run_it(
     finished, tmp_path, capsys
 ):
@@ -333,7 +342,7 @@ MISTAKES = [
     ),
     (
         {"rows": [ADAPTED, {**like("slow"), "optimizer": {"class": "LARS"}}]},
-        "the space of row 'slow', as which 'b' is tuned, has 'beta_1', which",
+        "the space of row 'slow', as which 'b' is tuned has 'beta_1', which",
     ),
     ({"rows": [{**SLOW, "changes": {"x": "slow"}}]}, "changes from itself"),
     ({"settings": {"shedule": "cosine"}}, "the unknown setting 'shedule'"),

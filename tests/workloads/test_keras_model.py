@@ -337,6 +337,12 @@ def plain():
     return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
 
 
+def two_outputs():
+    inputs = keras.Input((6,))
+    heads = [keras.layers.Dense(3, name=name)(inputs) for name in ("a", "b")]
+    return keras.Model(inputs, {"a": heads[0], "b": heads[1]})
+
+
 def two_inputs():
     one, other = keras.Input((6,), name="one"), keras.Input((2,), name="other")
     hidden = keras.layers.Concatenate()([one, other])
@@ -491,6 +497,19 @@ def test_a_model_that_needs_no_loss_scale_may_be_of_low_precision(policy):
                 "loss": "mse",
             },
             r"one number as its result; .* Received: a result of shape \(3,\)",
+        ),
+        (
+            {
+                "build": two_outputs,
+                "splits": {
+                    name: (x, {"a": y, "b": y})
+                    for name, (x, y) in SPLITS.items()
+                },
+                "loss": dict.fromkeys(
+                    ("a", "b"), "sparse_categorical_crossentropy"
+                ),
+            },
+            "`metric` must be given for a model of several outputs",
         ),
         ({"loss": in_numpy}, "model and loss cannot be compiled; write with"),
         ({"metric": in_numpy}, "the metric cannot be compiled; .* keras.ops'"),

@@ -338,6 +338,11 @@ def copied() -> dict[str, Any]:
                 "study.yaml of a study's folder with --protocol"
             )
     ledger.check_format(study, path)
+    if study["workload"].get("python"):
+        raise UserError(
+            f"the study in {path} is of a model of your own, which only your "
+            "program has; run that again with another `out`"
+        )
     return named(study)
 
 

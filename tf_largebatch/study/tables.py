@@ -128,8 +128,15 @@ def search_spaces(found: Mapping[str, Any], workload: str) -> Any:
         for row in found["rows"]
         if not row.get("fixed") and not row.get("tuned_as")
     ]
-    if "spaces" in found or all("space" in row for row in tuned):
+    lacking = [row["name"] for row in tuned if "space" not in row]
+    if "spaces" in found or not lacking:
         return found.get("spaces", {})
+    if found["table"] not in configs.names(f"spaces/{workload}"):
+        raise UserError(
+            f"there are no search spaces of table {found['table']!r} for "
+            f"{workload}, and row {lacking[0]!r} has none; give `spaces` in "
+            "the table, or a `space` in each row"
+        )
     return configs.load(f"spaces/{workload}", found["table"])
 
 

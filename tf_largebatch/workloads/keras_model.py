@@ -161,6 +161,11 @@ class Task(workloads.Workload):
                 "`loss` must have a mean over the batch. Received: a loss of "
                 f"shape {tuple(loss.shape)}"
             )
+        if metric == "accuracy" and tf.nest.is_nested(outputs):
+            raise UserError(
+                "`metric` must be given for a model of several outputs, such "
+                "as a function of targets and outputs. Received: 'accuracy'"
+            )
         with complaints("the metric does not fit model and targets"):
             found = metric_of(metric, targets, outputs)
             found.update_state(targets, outputs)
