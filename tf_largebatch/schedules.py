@@ -156,7 +156,7 @@ def remaining(xp: Namespace, step: Array, end: float) -> Array:
 
     In integers it would overflow at a step without a sign, or an end beyond
     the step's type. So both are cut in two, which float32 holds exactly up to
-    2^36, and so does it their differences.
+    2^36, as it does their differences.
 
     >>> import numpy
     >>> print(remaining(numpy, numpy.uint8(150), 100.5))

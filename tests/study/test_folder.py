@@ -11,6 +11,7 @@ from tf_largebatch.errors import UserError
 from tf_largebatch.folders import replace
 from tf_largebatch.study import folder as folders
 from tf_largebatch.study import protocol, storage
+from tf_largebatch.study.ledger import Ledger
 
 NAME = "table2_digits_resnet"
 
@@ -250,3 +251,15 @@ def test_its_file_gets_the_seeds_that_another_worker_gave(begun, tmp_path):
     folders.create(begun, plan(seeds=3), None).close()
     folders.take_up(other, None, url).close()
     assert yaml.safe_load((other / "study.yaml").read_text())["seeds"] == 3
+
+
+def test_a_protocol_that_is_lost_can_be_had_from_the_ledger(begun, tmp_path):
+    (begun / "study.yaml").unlink()
+    with pytest.raises(UserError, match="has study.db but no study.yaml") as e:
+        folders.take_up(begun, None, None)
+    address = str(e.value).partition("--storage=")[2].partition(" ")[0]
+    ledger = Ledger.open(storage.parse(address), NAME)
+    with contextlib.closing(ledger):
+        folders.write_protocol(tmp_path / "another", ledger)
+    found = yaml.safe_load((tmp_path / "another" / "study.yaml").read_text())
+    assert found == plan()

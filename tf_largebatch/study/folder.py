@@ -90,6 +90,12 @@ def take_up(
         UserError: there is none, or its storage cannot be used.
     """
     if not (folder / PROTOCOL).exists():
+        if (folder / DATABASE).exists():
+            raise UserError(
+                f"{folder} has {DATABASE} but no {PROTOCOL}; tf-largebatch "
+                "study run --name=NAME --out=ANOTHER --storage=sqlite:///"
+                f"{(folder / DATABASE).resolve()} goes on with it"
+            )
         raise UserError(
             f"{folder} holds no study; make one with tf-largebatch study create"
         )
