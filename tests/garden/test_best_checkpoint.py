@@ -10,7 +10,7 @@ import tensorflow as tf
 from tf_largebatch import checkpoints
 from tf_largebatch.errors import UserError
 from tf_largebatch.garden import export, settings, train
-from tf_largebatch.garden.controller import BestCheckpoint
+from tf_largebatch.garden.controller import BestCheckpoint, NoSuchFigureError
 
 FOLDER = "best"
 
@@ -135,4 +135,4 @@ def test_one_of_several_workers_does_not_save_at_a_wrong_setting(monkeypatch):
     controller = types.SimpleNamespace(strategy=None)
     with pytest.raises(UserError, match="wrong"):
         with train.saved_when_stopped(controller):
-            raise UserError("wrong")
+            raise NoSuchFigureError("wrong")

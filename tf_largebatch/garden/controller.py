@@ -147,6 +147,10 @@ class Follower(tf.train.CheckpointManager):
         return self._begun_from
 
 
+class NoSuchFigureError(UserError):
+    """A setting names a figure that an evaluation turns out not to have."""
+
+
 class BestCheckpoint(train_utils.BestCheckpointExporter):
     """Keeps the checkpoint of the best evaluation, in a folder of its own.
 
@@ -190,10 +194,11 @@ class BestCheckpoint(train_utils.BestCheckpointExporter):
         """Saves if an evaluation is the best; returns whether it is.
 
         Raises:
-            UserError: it has no figure of the metric's name.
+            NoSuchFigureError: it has none of the metric's name.
+            UserError: the folder cannot be written to.
         """
         if self._metric not in eval_logs:
-            raise UserError(
+            raise NoSuchFigureError(
                 f"best_checkpoint_eval_metric is {self._metric!r}, in "
                 "trainer, but an evaluation has no such figure; choose one of "
                 f"{', '.join(sorted(eval_logs))}"

@@ -24,6 +24,7 @@ from tf_largebatch.garden.controller import (
     GONE,
     BestCheckpoint,
     Controller,
+    NoSuchFigureError,
     Runner,
 )
 from tf_largebatch.garden.trainer import Trainer
@@ -303,7 +304,7 @@ def saved_when_stopped(controller: Controller) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
+    except NoSuchFigureError:
         if not is_one_of_several(controller.strategy):
             save(controller)
         raise
