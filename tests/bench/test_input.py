@@ -44,7 +44,7 @@ def test_every_pipeline_has_rates_and_a_ratio_to_ours(figures):
 
 def test_the_table_and_the_bars_say_what_was_found(figures):
     lines = bench.table(figures).splitlines()
-    assert max(map(len, lines[1:])) <= 90
+    assert max(map(len, lines[1:])) <= 80
     names = [name for pipelines in CONTESTS.values() for name in pipelines]
     for name in names:
         same = [line for line in lines if line.startswith(f"  {name:34}")]

@@ -378,10 +378,10 @@ def table(figures: Mapping[str, Any]) -> str:
 
 def rows(contest: Mapping[str, Any], clock: str, title: str) -> list[str]:
     """Returns a contest's figures by one clock, with a heading."""
-    lines = [f"{title:36}  median  quartiles       {OURS} is"]
+    lines = [f"{title:35}  median  quartiles       {OURS} is"]
     for name, rates in contest["rates"].items():
         quartiles = "{q1:.0f} to {q3:.0f}".format(**rates[clock])
-        line = f"  {name:34}{rates[clock]['median']:8.0f}  {quartiles:14}"
+        line = f"  {name:33}{rates[clock]['median']:8.0f}  {quartiles:14}"
         if name != OURS:
             ratio = contest["ratios"][name][clock]["median"]
             line += f"  {ratio:.2f} times as fast"
