@@ -36,15 +36,6 @@ class KerasOptimizer(keras.optimizers.Optimizer):
             rate = checked_learning_rate(learning_rate)
             super().__init__(learning_rate=rate, **kwargs)
 
-    def __repr__(self) -> str:
-        # Keras shows this where a model of the other family refuses it.
-        name, module = type(self).__name__, type(self).__module__
-        about = f"{name} optimizer for Keras 3 models"
-        other = module.replace(".keras", ".tf_keras")
-        if other == module:  # A class of the user's own.
-            return f"<{about}>"
-        return f"<{about}; tf_keras models take {other}.{name}>"
-
     @property
     def variables(self) -> list[Any]:
         """The state, and on JAX the hyperparameters that are variables.

@@ -22,6 +22,8 @@ UNIT_INTERVAL = ("momentum", "beta_1", "beta_2")
 # From here on float32 rounds to 1, of which an average is none.
 ROUNDS_TO_ONE = 1 - 2.0**-25
 
+# What the Keras families are called.
+FAMILIES = {"keras": "Keras 3", "tf_keras": "tf_keras"}
 # What the classes of a Keras family stem from.
 FAMILY_BASES = ("Optimizer", "LearningRateSchedule")
 
@@ -87,6 +89,19 @@ class LargeBatchOptimizer:
             # Not called after the argument: Keras has a method of that name.
             _selectors=dict(selectors),
         )
+
+    def __repr__(self) -> str:
+        # Keras shows this where a model of the other family refuses it.
+        name, module = type(self).__name__, type(self).__module__
+        its = family_of(type(self))
+        if its is None:
+            return super().__repr__()
+        (other,) = FAMILIES.keys() - {its}
+        about = f"{name} optimizer for {FAMILIES[its]} models"
+        there = module.replace(f".{its}", f".{other}")
+        if there == module:  # A class of the user's own.
+            return f"<{about}>"
+        return f"<{about}; {FAMILIES[other]} models take {there}.{name}>"
 
     def keep(self, **attributes: Any) -> None:
         """Sets attributes past Keras's ``__setattr__``.

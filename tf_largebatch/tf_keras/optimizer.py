@@ -52,15 +52,6 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
             {**({name: known} if known else {}), **(custom_objects or {})},
         )
 
-    def __repr__(self) -> str:
-        # Keras shows this where a model of the other family refuses it.
-        name, module = type(self).__name__, type(self).__module__
-        about = f"{name} optimizer for tf_keras models"
-        other = module.replace(".tf_keras", ".keras")
-        if other == module:  # A class of the user's own.
-            return f"<{about}>"
-        return f"<{about}; Keras 3 models take {other}.{name}>"
-
     def build(self, var_list: Sequence[tf.Variable]) -> None:
         """Creates the slots and decides every variable's treatment."""
         if getattr(self, "_built", False):
