@@ -10,11 +10,29 @@ from tf_largebatch.errors import RunError
 
 @pytest.fixture(scope="module")
 def figures():
-    return optimizers.measure(2, ["small"], ["LAMB"])
+    """Of two of the optimizers, as each takes a process that is slow to start.
+
+    One is of this project, one a peer.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        two = [
+            each
+            for each in optimizers.CONTESTANTS
+            if each.name
+            in ("tf_largebatch.keras.LAMB, graph", "optax.lamb, jax")
+        ]
+        patch.setattr(optimizers, "CONTESTANTS", two)
+        return optimizers.measure(2, ["small"], ["LAMB"])
 
 
-def test_every_optimizer_takes_steps(figures):
-    assert json.loads(json.dumps(figures)) == figures
+def test_an_optimizer_takes_steps(figures):
+    assert len(figures["rows"]) == 2
+    assert_measured(figures)
+
+
+@pytest.mark.slow
+def test_every_optimizer_takes_steps():
+    figures = optimizers.measure(2, ["small"], ["LAMB"])
     names = [row["name"] for row in figures["rows"]]
     assert names == [
         "tf_largebatch.tf_keras.LAMB, graph",
@@ -28,6 +46,12 @@ def test_every_optimizer_takes_steps(figures):
         "lamb.LAMB, XLA",
         "optax.lamb, jax",
     ]
+    assert_measured(figures)
+
+
+def assert_measured(figures):
+    """Every row has times, and its floor."""
+    assert json.loads(json.dumps(figures)) == figures
     for row in figures["rows"]:
         seconds = row["seconds"]
         assert 0 < seconds["q1"] <= seconds["median"] <= seconds["q3"]

@@ -8,7 +8,7 @@ from tf_largebatch.bench import train
 from tf_largebatch.errors import UserError
 from tf_largebatch.garden.train import precision
 
-TINY = {"image_size": 32, "depth": 18, "width_multiplier": 1 / 16}
+TINY = {"image_size": 32, "depth": 10, "width_multiplier": 1 / 16}
 CLOCKS = ("wall", "cpu")
 
 
@@ -22,7 +22,7 @@ def is_ordered(numbers):
 
 
 def test_both_ways_have_seconds_and_the_trainer_has_an_overhead(figures):
-    assert figures["network"] == "ResNet-18"
+    assert figures["network"] == "ResNet-10"
     assert (figures["batch"], figures["steps"], figures["repeats"]) == (8, 1, 2)
     assert {"tensorflow", "tf_keras"} <= set(figures["versions"])
     assert list(figures["seconds"]) == [train.TRAINER, train.BARE]
@@ -42,7 +42,7 @@ def test_a_step_is_one_program_and_reads_no_variable(figures):
 
 def test_the_table_and_the_bars_say_what_was_found(figures):
     text = train.table(figures)
-    assert text.startswith("ResNet-18 in float32, 8 pictures of 32 x 32")
+    assert text.startswith("ResNet-10 in float32, 8 pictures of 32 x 32")
     assert text.count("trainer adds, in percent") == len(CLOCKS)
     assert max(map(len, text.splitlines()[1:])) <= 80
     bars = train.bars(figures)

@@ -1,6 +1,8 @@
 """Pretrains and evaluates on 1, 2 and 4 devices; saves what came of it.
 
-    EXAMPLES=FOLDER python replicas.py OUTPUT.npz
+    EXAMPLES=FOLDER PART=lamb python replicas.py OUTPUT.npz
+
+The part is one of `PARTS`, or `evaluations`.
 
 A script, because logical devices must be made before TensorFlow starts.
 """
@@ -26,7 +28,14 @@ GROUP = 4
 # Replicas, and micro-batches of each.
 WAYS = [(1, 1), (1, 4), (2, 2), (4, 1)]
 OTHER_WAYS = [(1, 4), (2, 2)]
-OPTIMIZERS: dict[str, Callable[..., Any]] = {"lamb": LAMB, "adam": Adam}
+DROPOUT = {"dropout_rate": 0.3, "attention_dropout_rate": 0.2}
+# An optimizer, the ways to train with it, and settings of the task.
+PARTS: dict[str, tuple[Callable[..., Any], list[tuple[int, int]], Any]] = {
+    "lamb": (LAMB, WAYS, {}),
+    "adam": (Adam, WAYS, {}),
+    "groups": (Adam, OTHER_WAYS, {"group_size": GROUP, "group_clip_norm": 0.5}),
+    "dropout": (LAMB, OTHER_WAYS, {"model": {"encoder": {"bert": DROPOUT}}}),
+}
 # Replicas, and the global batch.
 EVALUATIONS = [(1, 64), (2, 4), (4, 7)]
 NO_DROPOUT = {"dropout_rate": 0.0, "attention_dropout_rate": 0.0}
@@ -38,24 +47,24 @@ def main(output: str) -> None:
         {"disable_meta_optimizer": True}
     )
     make_devices(4)
-    arrays = {}
-    for replicas, micro_batches in WAYS:
-        way = f"{replicas}x{micro_batches}"
-        arrays |= train(way, replicas, micro_batches, OPTIMIZERS)
-    for replicas, micro_batches in OTHER_WAYS:
-        way = f"groups {replicas}x{micro_batches}"
-        groups = {"group_size": GROUP, "group_clip_norm": 0.5}
-        adam = {"adam": Adam}
-        arrays |= train(way, replicas, micro_batches, adam, **groups)
-        way = f"dropout {replicas}x{micro_batches}"
-        dropout = {"dropout_rate": 0.3, "attention_dropout_rate": 0.2}
-        model = {"encoder": {"bert": dropout}}
-        lamb = {"lamb": LAMB}
-        arrays |= train(way, replicas, micro_batches, lamb, model=model)
+    part = os.environ["PART"]
+    found = evaluations() if part == "evaluations" else trainings(part)
+    np.savez(output, **dict(found))
+
+
+def trainings(part: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields what comes of a part's training, in every way."""
+    optimizer, ways, task = PARTS[part]
+    for replicas, micro_batches in ways:
+        for key, value in train(replicas, micro_batches, optimizer, **task):
+            yield f"{replicas}x{micro_batches} {key}", value
+
+
+def evaluations() -> Iterator[tuple[str, np.ndarray]]:
+    """Yields what comes of all evaluations."""
     for replicas, batch in EVALUATIONS:
         for key, value in evaluate(replicas, batch):
-            arrays[f"{replicas} evaluated {key}"] = value
-    np.savez(output, **arrays)
+            yield f"{replicas} {key}", value
 
 
 def settings(**task: Any) -> Any:
@@ -68,40 +77,20 @@ def settings(**task: Any) -> Any:
 
 
 def train(
-    way: str,
     replicas: int,
     micro_batches: int,
-    optimizers: dict[str, Callable[..., Any]],
+    make_optimizer: Callable[..., Any],
     **task: Any,
-) -> dict[str, np.ndarray]:
-    """Returns where each variable ends, how far it moved, and the figures."""
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields where each variable ends, how far it moved, and the figures."""
     config = settings(**task)
     batch = config.task.train_data.global_batch_size
     config.trainer.micro_batch_size = batch // replicas // micro_batches
-    strategy = strategy_for(replicas)
-    found = {}
-    with strategy.scope():
+    schedule = BertPolynomial(0.02, 2 * STEPS, 1)
+    with strategy_for(replicas).scope():
         task = task_factory.get_task(config.task)
         model = task.build_model()
-    starts = model.get_weights()
-    for name, optimizer in optimizers.items():
-        model.set_weights(starts)
-        for key, value in run(strategy, config, task, model, optimizer):
-            found[f"{way} {name} {key}"] = value
-    return found
-
-
-def run(
-    strategy: tf.distribute.Strategy,
-    config: Any,
-    task: Any,
-    model: Any,
-    make_optimizer: Callable[..., Any],
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields what comes of a run with an optimizer."""
-    starts = model.get_weights()
-    schedule = BertPolynomial(0.02, 2 * STEPS, 1)
-    with strategy.scope():
+        starts = model.get_weights()
         optimizer = make_optimizer(
             schedule, weight_decay=0.01, global_clipnorm=1.0
         )

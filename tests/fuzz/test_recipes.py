@@ -202,7 +202,7 @@ SMALL = {
         "task": {
             "model": {
                 "backbone": {
-                    "model_id": 18,
+                    "model_id": 10,
                     "width_multiplier": 0.0625,
                     "gamma_0": 0.5,
                     "epsilon": 1e-5,

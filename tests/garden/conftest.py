@@ -69,7 +69,7 @@ def small_settings(folder: Path) -> dict[str, Any]:
         "task": {
             "model": {
                 "backbone": {
-                    "model_id": 18,
+                    "model_id": 10,
                     "width_multiplier": 1 / 16,
                     "virtual_batch_size": 8,
                 },
@@ -140,6 +140,12 @@ def trained(
 
 
 @pytest.fixture(scope="session")
-def devices(run_script: Any, pictures: Path) -> dict[str, np.ndarray]:
-    """What `devices.py` finds on 1, 2 and 4 devices."""
-    return run_script("garden/devices.py", PICTURES=str(pictures))
+def devices(
+    run_script: Any, pictures: Path
+) -> Callable[[str], dict[str, np.ndarray]]:
+    """A function that returns what `devices.py` finds on 1, 2 and 4 devices."""
+    return functools.cache(
+        lambda part: run_script(
+            "garden/devices.py", PICTURES=str(pictures), PART=part
+        )
+    )

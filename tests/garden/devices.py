@@ -1,6 +1,8 @@
 """Trains and evaluates on 1, 2 and 4 devices; saves what came of it.
 
-    PICTURES=FOLDER python devices.py OUTPUT.npz
+    PICTURES=FOLDER PART=lars python devices.py OUTPUT.npz
+
+The part is an optimizer to train with, or `evaluations`.
 
 A script, because logical devices must be made before TensorFlow starts.
 """
@@ -42,14 +44,23 @@ def main(output: str) -> None:
         {"disable_meta_optimizer": True}
     )
     make_devices(4)
-    arrays = {}
+    part = os.environ["PART"]
+    found = evaluations() if part == "evaluations" else trainings(part)
+    np.savez(output, **dict(found))
+
+
+def trainings(optimizer: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields what comes of training with an optimizer, in every way."""
     for replicas, micro_batches in WAYS:
-        for key, value in train(replicas, micro_batches):
-            arrays[f"{replicas}x{micro_batches} {key}"] = value
+        for key, value in train(replicas, micro_batches, optimizer):
+            yield f"{replicas}x{micro_batches} {key}", value
+
+
+def evaluations() -> Iterator[tuple[str, np.ndarray]]:
+    """Yields what comes of all evaluations."""
     for replicas, batch, split in EVALUATIONS:
         for key, value in evaluate(replicas, batch, split):
-            arrays[f"{split} {replicas} {key}"] = value
-    np.savez(output, **arrays)
+            yield f"{split} {replicas} {key}", value
 
 
 def schedule(peak: float) -> PiecewisePolynomial:
@@ -65,7 +76,7 @@ def settings(**task: Any) -> Any:
 
 
 def train(
-    replicas: int, micro_batches: int
+    replicas: int, micro_batches: int, optimizer: str
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields where each variable ends, how far it moved, and the figures."""
     config = settings(
@@ -77,21 +88,19 @@ def train(
     with strategy.scope():
         task = task_factory.get_task(config.task)
         model = task.build_model()
-    starts = model.get_weights()
-    for name, make_optimizer in OPTIMIZERS.items():
-        with strategy.scope():
-            trainer = Trainer(
-                config, task, model, make_optimizer(), evaluate=False
-            )
-        for seed in range(SEEDS):
-            restart(trainer, starts, seed)
-            logs = trainer.train(tf.constant(STEPS))
-            for figure in ("training_loss", "accuracy", "learning_rate"):
-                yield f"{name} {seed} {figure}", np.array(logs[figure])
-            for weight, start in zip(model.weights, starts):
-                end = weight.numpy()
-                yield f"{name} {seed} end {weight.name}", end
-                yield f"{name} {seed} moved {weight.name}", end - start
+        starts = model.get_weights()
+        trainer = Trainer(
+            config, task, model, OPTIMIZERS[optimizer](), evaluate=False
+        )
+    for seed in range(SEEDS):
+        restart(trainer, starts, seed)
+        logs = trainer.train(tf.constant(STEPS))
+        for figure in ("training_loss", "accuracy", "learning_rate"):
+            yield f"{seed} {figure}", np.array(logs[figure])
+        for weight, start in zip(model.weights, starts):
+            end = weight.numpy()
+            yield f"{seed} end {weight.name}", end
+            yield f"{seed} moved {weight.name}", end - start
 
 
 def restart(trainer: Trainer, starts: list[np.ndarray], seed: int) -> None:

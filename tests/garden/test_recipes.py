@@ -356,7 +356,7 @@ def test_it_trains_resnet_50_on_imagenet_and_saves_what_it_evaluates(name):
 @pytest.fixture(scope="module")
 def variables():
     """The trainable variables of a small network of the same kind."""
-    config = backbone.ResNetConfig(model_id=18, width_multiplier=0.125)
+    config = backbone.ResNetConfig(model_id=10, width_multiplier=0.125)
     return backbone.build_model(config, 4, [32, 32, 3]).trainable_variables
 
 

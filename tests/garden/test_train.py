@@ -161,7 +161,7 @@ def test_the_penalty_is_of_the_weights_at_the_end(trained):
         for name, value in state(trained(NESTEROV), 4).items()
         if name.startswith("model/") and value.ndim > 1
     ]
-    assert len(kernels) == 21
+    assert len(kernels) == 13
     assert found == pytest.approx(5.8e-5 / 2 * sum(kernels), rel=1e-5)
 
 

@@ -14,10 +14,11 @@ from tf_largebatch.errors import UserError
 from tf_largebatch.resnet import backbone, ghost_batch_norm
 from tf_largebatch.resnet.backbone import ResNetConfig
 
-# Parameters at 1,000 classes, as torchvision has them (18 to 152 layers), and
-# how many variables they are: a kernel, gamma and beta for each convolution,
-# and the classifier's two.
+# Parameters at 1,000 classes, as torchvision has them (18 to 152 layers; that
+# of 10 layers is counted by hand), and how many variables they are: a kernel,
+# gamma and beta for each convolution, and the classifier's two.
 PARAMETERS = {
+    10: (5_418_792, 3 * 12 + 2),
     18: (11_689_512, 3 * 20 + 2),
     34: (21_797_672, 3 * 36 + 2),
     50: (25_557_032, 161),
@@ -45,7 +46,13 @@ def by_path(model):
     return {weight.name.split(":")[0]: weight for weight in model.weights}
 
 
-@pytest.mark.parametrize("depth", PARAMETERS)
+@pytest.mark.parametrize(
+    "depth",
+    [
+        pytest.param(each, marks=[pytest.mark.slow] * (each > 50))
+        for each in PARAMETERS
+    ],
+)
 def test_the_known_numbers_of_parameters(depth):
     model = build(model_id=depth, width_multiplier=1.0, classes=1000)
     trainable = model.trainable_variables

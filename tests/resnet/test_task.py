@@ -21,7 +21,7 @@ def small_config(**losses):
             "task": {
                 "model": {
                     "backbone": {
-                        "model_id": 18,
+                        "model_id": 10,
                         "width_multiplier": 1 / 32,
                         "virtual_batch_size": 4,
                         "gamma_0": 0.5,

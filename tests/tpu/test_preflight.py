@@ -20,7 +20,7 @@ EIGHT = slices.find("v3-8")
 SHALLOW = {
     "largebatch/resnet50_imagenet": {
         "model": {
-            "backbone": {"model_id": 18, "width_multiplier": 0.25},
+            "backbone": {"model_id": 10, "width_multiplier": 0.25},
             "input_size": [32, 32, 3],
         },
         "train_data": {"image_size": 32},

@@ -15,9 +15,9 @@ What remains different:
   channels first: the same function, but the TensorFlow code's kernel is then
   8x8 with a masked row and column, which count in its fan-in and in its norm.
 - Statistics of batch norm: see :mod:`tf_largebatch.resnet.ghost_batch_norm`.
-- Depths 18 and 34 project a shortcut only where the shape changes, as He et
+- Depths 10, 18 and 34 project a shortcut only where the shape changes, as He et
   al. (2015) do; the original projects in the first block of every stage. The
-  two agree at depths 50, 101 and 152.
+  two agree at depths 50, 101 and 152. Depth 10 is the Model Garden's.
 
 MLPerf's JAX code (v0.7), which is the published LARS pipeline, pads SAME before
 the strided 3x3 convolutions. At even sizes that is no pixel before and one
@@ -41,6 +41,7 @@ from tf_largebatch.resnet.ghost_batch_norm import GhostBatchNormalization
 NAME = "largebatch_resnet"
 # Of each depth, the kind of block and how many each of the stages 2 to 5 has.
 DEPTHS = {
+    10: ("residual", (1, 1, 1, 1)),
     18: ("residual", (2, 2, 2, 2)),
     34: ("residual", (3, 4, 6, 3)),
     50: ("bottleneck", (3, 4, 6, 3)),
@@ -55,7 +56,7 @@ class ResNetConfig(hyperparams.Config):
     """The network without its classifier.
 
     Attributes:
-        model_id: the depth: 18, 34, 50, 101 or 152.
+        model_id: the depth: 10, 18, 34, 50, 101 or 152.
         width_multiplier: of the number of channels; below 1 for small runs.
         gamma_0: initial gamma of the last norm of each block.
         epsilon: what batch norm adds to the variance.
