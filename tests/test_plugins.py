@@ -14,7 +14,14 @@ import tensorflow as tf
 from tf_largebatch import configs, plugins, schedules, workloads
 from tf_largebatch.errors import UserError
 from tf_largebatch.optimizers.base import LargeBatchOptimizer
-from tf_largebatch.study import protocol, settings, tables, training
+from tf_largebatch.study import (
+    optimizer_classes,
+    protocol,
+    settings,
+    table_rows,
+    tables,
+    training,
+)
 from tf_largebatch.study import spaces as search_spaces
 
 
@@ -123,7 +130,7 @@ def row(**optimizer):
 
 
 def resolve(shared=None, **optimizer):
-    return protocol.resolve_row(row(**optimizer), shared or {}, {}, {})
+    return table_rows.resolve(row(**optimizer), shared or {}, {}, {})
 
 
 def test_nothing_is_imported_to_list_names(install):
@@ -134,17 +141,17 @@ def test_nothing_is_imported_to_list_names(install):
 
 def test_an_import_that_fails_names_package_entry_point_and_reason(install):
     install("optimizer", ("Far", "no_such_module:Far", "far-away"))
-    message = message_of(protocol.optimizer_class, "Far")
+    message = message_of(optimizer_classes.find, "Far")
     for part in ("far-away", "'Far'", "no_such_module:Far", "No module named"):
         assert part in message
     # Those that ship are of no concern to it.
-    assert protocol.optimizer_class("Adam").__name__ == "Adam"
+    assert optimizer_classes.find("Adam").__name__ == "Adam"
 
 
 @pytest.mark.parametrize("name", ["theirs:none", "theirs:number"])
 def test_what_is_no_such_class_is_refused(install, name):
     install("optimizer", ("Odd", name))
-    message = message_of(protocol.optimizer_class, "Odd")
+    message = message_of(optimizer_classes.find, "Odd")
     assert name in message
     assert "cannot be imported" in message or "no subclass of" in message
 
@@ -213,7 +220,7 @@ def test_a_schedule_without_rates_is_refused(install, shared, reason):
 def test_a_setting_and_an_argument_of_one_name_are_refused(install):
     install("optimizer", ("Sign", "theirs:Sign"))
     message = message_of(
-        protocol.resolve_row, row(**{"class": "Sign"}), {}, {}, {"scale": 1.0}
+        table_rows.resolve, row(**{"class": "Sign"}), {}, {}, {"scale": 1.0}
     )
     assert "'scale'" in message and "rename" in message
 
@@ -377,7 +384,7 @@ def test_a_class_of_kerass_own_trains_with_plain_numbers(
 ):
     monkeypatch.setattr(sys.modules["theirs"], "D", keras_class("keras"), False)
     install("optimizer", ("Drop", "theirs:D"))
-    assert not protocol.takes_variables("Drop")
+    assert not optimizer_classes.takes_variables("Drop")
     resolve(**{"class": "Drop", "scale": scale})
     assert "'speed'" in message_of(resolve, **{"class": "Drop", "speed": 1.0})
     variable = keras.Variable([1.0, 2.0])

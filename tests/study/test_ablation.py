@@ -9,7 +9,7 @@ import yaml
 
 from tf_largebatch import configs, keras
 from tf_largebatch.errors import UserError
-from tf_largebatch.study import ablation, protocol, recipes
+from tf_largebatch.study import ablation, protocol, recipes, table_rows
 from tf_largebatch.study.ablation import flat, nested
 from tf_largebatch.study.ledger import as_json_has_it
 
@@ -248,14 +248,13 @@ def test_the_ends_do_the_runs_that_the_study_did(first, last, finished, table4):
             table4.plan, known[name], table4.row(name).best
         )
         assert runs == wanted
-        assert protocol.optimizer_options(row) == protocol.optimizer_options(
-            known[name]
-        )
+        options = table_rows.optimizer_options(known[name])
+        assert table_rows.optimizer_options(row) == options
     for row in rows:
         kind = getattr(keras, row["optimizer"]["class"])
-        numbers = protocol.fixed_hyperparameters(row)
+        numbers = table_rows.fixed_hyperparameters(row)
         own = {name: numbers[name] for name in numbers.keys() - row["settings"]}
-        kind(**own, **protocol.optimizer_options(row))
+        kind(**own, **table_rows.optimizer_options(row))
 
 
 def test_the_rows_of_an_ablation_have_names_of_their_own(finished, tmp_path):

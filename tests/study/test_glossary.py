@@ -2,7 +2,8 @@
 
 import pytest
 
-from tf_largebatch.study import glossary, protocol
+from tf_largebatch.optimizers import OPTIMIZERS
+from tf_largebatch.study import glossary
 
 COLUMNS = ["Median, quartiles", "Hits", "Diverged", "Steps to target"]
 
@@ -35,7 +36,7 @@ def test_what_the_rows_need_is_explained(table4, names, words):
 
 
 def test_every_optimizer_of_the_package_is_explained(fake_study):
-    assert set(glossary.OPTIMIZERS) == set(protocol.OPTIMIZERS)
+    assert set(glossary.OPTIMIZERS) == set(OPTIMIZERS)
     study = fake_study.finished(rows=["heavy_ball"]).only("heavy_ball")
     assert list(explained(study))[:2] == ["Heavy ball", COLUMNS[0]]
 

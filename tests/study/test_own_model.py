@@ -15,6 +15,7 @@ import yaml
 from tf_largebatch import configs, study
 from tf_largebatch.cli.main import main
 from tf_largebatch.errors import UserError
+from tf_largebatch.optimizers import OPTIMIZERS
 from tf_largebatch.study import own_model, protocol
 from tf_largebatch.study.training import Trainer
 
@@ -383,7 +384,7 @@ def test_another_backend_is_refused(monkeypatch, tmp_path):
 
 def test_the_default_spaces_are_equally_large():
     spaces = configs.load("spaces", "own_model")["optimizers"]
-    assert set(spaces) == set(protocol.OPTIMIZERS)
+    assert set(spaces) == set(OPTIMIZERS)
     for space in spaces.values():
         assert set(space) == {"learning_rate", "weight_decay"}
         for axis in space.values():

@@ -118,16 +118,6 @@ def test_what_changes_between_berts_rows_is_what_is_said():
     assert count == 12
 
 
-def test_clipping_is_no_hyperparameter_of_a_run():
-    """Keras takes no variable for it."""
-    row = row_of(protocol.create("bert"), "adam_uncorrected")
-    assert protocol.optimizer_options(row) == {
-        "global_clipnorm": 1.0,
-        "bias_correction": False,
-    }
-    assert "global_clipnorm" not in protocol.fixed_hyperparameters(row)
-
-
 @pytest.mark.parametrize("table", configs.names("tables"))
 def test_a_table_has_a_workload_of_its_own(table):
     plan = protocol.create(table)
@@ -225,64 +215,6 @@ def test_a_run_has_the_rows_numbers_and_the_points():
     assert run.hyperparameters.items() >= best.items()
 
 
-def test_what_is_no_number_goes_to_the_optimizer():
-    row = row_of(create(rows=["nesterov_rate_inside"]), "nesterov_rate_inside")
-    assert protocol.optimizer_options(row) == {
-        "learning_rate_in_momentum": True
-    }
-    assert protocol.fixed_hyperparameters(row)["momentum"] == 0.98
-    assert "learning_rate_in_momentum" not in (
-        protocol.fixed_hyperparameters(row)
-    )
-
-
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        ({"optimiser": {}}, "unknown key 'optimiser'"),
-        ({"optimizer": {"class": "SGD"}}, "'SGD'; choose one of Adam"),
-        ({"optimizer": {}}, "the optimizer None"),
-        (
-            {"settings": {"warmup": 1}},
-            "'warmup'; choose from schedule, warmup_f",
-        ),
-        ({"settings": {"schedule": "step"}}, "'step'; choose one of cosine"),
-        ({"optimizer": {"class": "HeavyBall"}}, "no free hyperparameter"),
-    ],
-)
-def test_a_row_that_is_none_is_named(change, words):
-    row = {
-        "name": "odd",
-        "weights_optimizer": "LARS",
-        "bias_bn_optimizer": "LARS",
-        "optimizer": {"class": "LARS"},
-        **change,
-    }
-    rate = {"scale": "log", "low": 1, "high": 10}
-    space = {"optimizers": {"LARS": {"learning_rate": rate}}}
-    with pytest.raises(UserError, match="row 'odd'") as caught:
-        protocol.resolve_row(row, {}, space, {})
-    assert words in str(caught.value)
-
-
-def test_a_row_may_have_a_space_of_its_own():
-    rate = {"scale": "log", "low": 1, "high": 10}
-    own = {"learning_rate": {**rate, "high": 20}}
-    space = {
-        "optimizers": {"LARS": {"learning_rate": rate}},
-        "rows": {"odd": own},
-    }
-    row = {
-        "name": "odd",
-        "weights_optimizer": "LARS",
-        "bias_bn_optimizer": "LARS",
-        "optimizer": {"class": "LARS"},
-    }
-    assert protocol.resolve_row(row, {}, space, {})["space"] == own
-    other = protocol.resolve_row({**row, "name": "even"}, {}, space, {})
-    assert other["space"] == {"learning_rate": rate}
-
-
 def trial(index, validation, loss):
     return {
         "index": index,
@@ -357,36 +289,6 @@ def test_every_point_has_a_run_of_each_tuning_seed():
     assert seeds == {200_000, 250_001, 250_002}
     fresh = protocol.seed_runs({**plan, "seeds": 99}, row, {})
     assert not seeds & {run.seed for run in fresh}
-
-
-FIXED = {
-    "name": "given",
-    "weights_optimizer": "LARS",
-    "bias_bn_optimizer": "LARS",
-    "optimizer": {"class": "LARS", "learning_rate": 3.0},
-    "fixed": True,
-}
-
-
-def test_a_row_that_is_fixed_is_not_tuned():
-    row = protocol.resolve_row(FIXED, {}, {}, {})
-    assert row["space"] == {} and row["tuned_as"] is None
-    assert protocol.tuning_runs({**create(), "seed": 0}, row) == []
-    (run,) = protocol.seed_runs({"seeds": 1, "seed": 0}, row, {})
-    assert run.hyperparameters["learning_rate"] == 3.0
-
-
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        ({"optimizer": {"class": "LARS"}}, "lacks learning_rate"),
-        ({"tuned_as": "other"}, "both fixed and tuned_as"),
-    ],
-)
-def test_a_fixed_row_has_all_its_values_itself(change, words):
-    with pytest.raises(UserError, match="row 'given'") as caught:
-        protocol.resolve_row({**FIXED, **change}, {}, {}, {})
-    assert words in str(caught.value)
 
 
 def test_a_row_that_inherits_has_the_other_rows_tuned_values():

@@ -11,7 +11,7 @@ import tf_keras
 from tf_largebatch import keras as largebatch
 from tf_largebatch import workloads
 from tf_largebatch.errors import UserError
-from tf_largebatch.study import protocol
+from tf_largebatch.study import protocol, table_rows
 from tf_largebatch.study.training import Trainer
 from tf_largebatch.workloads import keras_model
 
@@ -68,13 +68,13 @@ def row(name="nesterov", rate=0.1, **optimizer):
     """A row as a study has it, with nothing to tune."""
     wanted = {"class": "Nesterov", "learning_rate": rate, **optimizer}
     words = {"weights_optimizer": "", "bias_bn_optimizer": "", "fixed": True}
-    return protocol.resolve_row(
+    return table_rows.resolve(
         {"name": name, "optimizer": wanted, **words}, {}, {}, {}
     )
 
 
 def run_of(row, seed=7):
-    numbers = protocol.fixed_hyperparameters(row)
+    numbers = table_rows.fixed_hyperparameters(row)
     return protocol.Run(row["name"], "seed", 0, seed, numbers)
 
 
@@ -179,96 +179,6 @@ def test_a_split_is_measured_part_by_part(part, trainer, line, monkeypatch):
     model.compile(loss=LOSS, metrics=["accuracy"])
     expected = model.evaluate(x, y, verbose=0)
     np.testing.assert_allclose([loss, accuracy], expected, rtol=1e-5)
-
-
-def test_a_share_is_exactly_what_a_target_of_it_is():
-    """In float32, nine of ten are fewer than 0.9."""
-    targets = tf.constant([0] * 9 + [1])
-    outputs = tf.one_hot([0] * 10, 3)
-    metric = keras_model.metric_of("accuracy", targets, outputs)
-    metric.update_state(targets, outputs)
-    assert float(metric.result()) == 0.9
-
-
-SCORES = np.array([[0.1], [0.9], [0.8], [0.3]], "float32")
-BINARY = np.array([0, 1, 0, 0])
-LOGITS = np.eye(3, dtype="float32")[[0, 1, 2, 2]]
-CLASSES = np.array([0, 1, 1, 2])
-
-
-@pytest.mark.parametrize(
-    "targets, outputs",
-    [
-        (BINARY, SCORES),
-        (BINARY[:, None], SCORES),
-        (CLASSES, LOGITS),
-        (CLASSES[:, None], LOGITS),
-        (np.eye(3)[CLASSES], LOGITS),
-    ],
-)
-def test_accuracy_is_that_of_the_targets_kind(targets, outputs):
-    targets, outputs = tf.constant(targets), tf.constant(outputs)
-    metric = keras_model.metric_of("accuracy", targets, outputs)
-    metric.update_state(targets, outputs)
-    assert float(metric.result()) == 0.75
-
-
-def absolute(targets, outputs):
-    return tf.abs(tf.cast(targets, tf.float32) - outputs)
-
-
-@pytest.mark.parametrize(
-    "metric, expected",
-    [
-        ("mae", (0.1 + 0.1 + 0.8 + 0.3) / 4),
-        (absolute, (0.1 + 0.1 + 0.8 + 0.3) / 4),
-        ("AUC", 1.0),
-        (keras.metrics.BinaryAccuracy(threshold=0.85), 1.0),
-    ],
-)
-def test_a_metric_is_a_name_a_function_or_an_object(metric, expected):
-    found = keras_model.metric_of(metric, BINARY, tf.constant(SCORES))
-    found.update_state(BINARY, SCORES)
-    assert float(found.result()) == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    "targets, outputs",
-    [
-        ((4,), (4, 1)),
-        ((4, 1), (4,)),
-        ((4, 2), (4, 2, 1)),
-        ((4, 2, 1), (4, 2)),
-        ((4,), (4, 3)),
-        ((4,), (4, 1, 1)),
-        ((4, 1), (4, 1)),
-        ((4, 1), (4, 3)),
-    ],
-)
-def test_targets_and_outputs_are_of_one_rank_where_a_losss_are(
-    targets, outputs
-):
-    """Keras's losses decide; what they get is seen by a function."""
-
-    def see(*pair):
-        seen.append([tuple(x.shape) for x in pair])
-        return tf.zeros(4)
-
-    seen = []
-    pair = tf.zeros(targets), tf.zeros(outputs)
-    model = keras.Sequential([keras.layers.Identity()])
-    model.compile(loss=see)
-    model.compute_loss(None, *pair)
-    keras_model.metric_of(see, *pair).update_state(*pair)
-    assert seen[1:] == [seen[0]] * 2
-
-
-def test_a_value_for_every_pair_of_examples_is_refused():
-    def squeezed(targets, outputs):
-        return tf.cast(targets, tf.float32) - outputs[:, 0]
-
-    with pytest.raises(ValueError, match=r"shape \(4, 4\) for 4 examples"):
-        keras_model.metric_of(squeezed, BINARY, tf.constant(SCORES))
 
 
 def no_number(targets, outputs):
@@ -532,79 +442,3 @@ def test_what_does_not_go_together_is_one_line(more, words):
     with pytest.raises(UserError, match=words) as error:
         task(**more)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "data, words",
-    [
-        (X, "a pair of inputs and targets; .* Received: array"),
-        ((X, Y, Y), "leave out weights of examples, which are not supp"),
-        (
-            tf.data.Dataset.from_tensor_slices((X, Y)),
-            "give arrays, not a tf.data.Dataset.* Received: <_Tensor",
-        ),
-        ((X, Y[:-1]), "as many inputs as targets, and some. Received: 60, 59"),
-        ((X[:0], Y[:0]), "Received: 0, 0 examples"),
-        ((X, [0, 1, 1]), "Received: 60, 3 examples"),
-        (
-            (X, [[0], [1], [1]]),
-            "arrays with numpy.asarray. Received: .* of 2, 0, 0, 0 dimensions",
-        ),
-        ((X, []), "Received: 60, 0 examples"),
-        ((X, ["a", "b"]), "Received: float32, <U1, <U1 of"),
-        ((X, None), "Received: float32, object"),
-    ],
-)
-def test_data_of_another_form_is_refused(data, words):
-    with pytest.raises(UserError, match=words):
-        keras_model.checked(data, "test_data")
-
-
-def test_a_message_of_many_examples_is_short():
-    labels = [[each] for each in range(10_000)]
-    for data in ((X, labels), (X, Y, labels), (X, [X[:9]] * 10_000)):
-        with pytest.raises(UserError) as error:
-            keras_model.checked(data, "test_data")
-        assert len(str(error.value)) < 300
-
-
-def test_a_list_of_numbers_is_an_array():
-    for labels, dtype in (
-        (Y.tolist(), "int64"),
-        (tuple(Y / 2), "float32"),
-        (list(Y > 0), "bool"),
-    ):
-        inputs, targets = keras_model.checked((X, labels), "x")
-        np.testing.assert_array_equal(inputs, X)
-        assert (targets.dtype, targets.shape) == (dtype, (60,))
-        np.testing.assert_array_equal(targets, labels)
-
-
-def test_data_has_keras_precision_at_most():
-    inputs, targets = keras_model.checked((X.astype("float64"), Y), "x")
-    assert (inputs.dtype, targets.dtype) == ("float32", "int64")
-
-
-def test_splits_must_be_alike():
-    keras_model.check_alike((X, Y), (X[:3], Y[:3]), "test_data")
-    for other in ((X[:, :5], Y), (X, Y.astype("float32"))):
-        with pytest.raises(UserError, match="`test_data` must have examples"):
-            keras_model.check_alike((X, Y), other, "test_data")
-
-
-def test_every_example_is_held_out_or_not_and_always_the_same():
-    data = (X, np.arange(60))
-    rest, part = keras_model.hold_out(data, 0.25)
-    again = keras_model.hold_out(data, 0.25)[1]
-    np.testing.assert_array_equal(part[1], again[1])
-    assert len(part[1]) == 15 and len(part[0]) == 15
-    assert sorted([*rest[1], *part[1]]) == list(range(60))
-    assert (np.diff(part[1]) > 1).any()  # Not just the last ones.
-    for x, indices in (rest, part):
-        np.testing.assert_array_equal(x, X[indices])
-
-
-@pytest.mark.parametrize("fraction", [0, 1, -0.2, 0.001, 0.999])
-def test_a_part_that_leaves_nothing_is_refused(fraction):
-    with pytest.raises(UserError, match=f"Received: {fraction}$"):
-        keras_model.hold_out((X, Y), fraction)

@@ -28,7 +28,14 @@ from typing import TYPE_CHECKING, Any
 from tf_largebatch import configs
 from tf_largebatch.errors import UserError, hint
 from tf_largebatch.study import folder as folders
-from tf_largebatch.study import ledger, protocol, runner, tables
+from tf_largebatch.study import (
+    ledger,
+    optimizer_classes,
+    protocol,
+    runner,
+    table_rows,
+    tables,
+)
 
 if TYPE_CHECKING:
     from tf_largebatch.study.recipes import Setup
@@ -356,7 +363,7 @@ def shown(value: Any) -> str:
     """
     if value is None:
         return "none"
-    return f"{value:.6g}" if protocol.is_number(value) else str(value)
+    return f"{value:.6g}" if table_rows.is_number(value) else str(value)
 
 
 def after(change: Change) -> str:
@@ -596,7 +603,10 @@ def setting_of(row: Values, ends: Sequence[Values]) -> dict[str, Any]:
         ends: both.
     """
     kind = row["optimizer"]["class"]
-    known = {*protocol.optimizer_arguments(kind), *protocol.KERAS_ARGUMENTS}
+    known = {
+        *optimizer_classes.arguments_of(kind),
+        *optimizer_classes.KERAS_ARGUMENTS,
+    }
     said = {**row["optimizer"], **ends[0]["optimizer"], **ends[1]["optimizer"]}
     options = {
         key: row["optimizer"].get(key, default(kind, key))
@@ -611,4 +621,4 @@ def setting_of(row: Values, ends: Sequence[Values]) -> dict[str, Any]:
 
 def default(kind: str, name: str) -> Any:
     """Returns what an optimizer takes for an argument that is not given."""
-    return protocol.optimizer_arguments(kind).get(name)
+    return optimizer_classes.arguments_of(kind).get(name)

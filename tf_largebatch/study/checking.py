@@ -11,7 +11,13 @@ from typing import Any
 from tf_largebatch import configs
 from tf_largebatch.errors import UserError, hint
 from tf_largebatch.garden.recipes import EXPERIMENTS
-from tf_largebatch.study import protocol, spaces, tables
+from tf_largebatch.study import (
+    optimizer_classes,
+    protocol,
+    spaces,
+    table_rows,
+    tables,
+)
 from tf_largebatch.study.tables import is_mapping, is_text
 
 # What a value must be: a test, and the same in words.
@@ -89,7 +95,7 @@ TABLE: Rules = {
     "rows": (lambda value: isinstance(value, list) and bool(value), "rows"),
 }
 ROW: Rules = {
-    "name": (protocol.is_path, "a name that is no path out of the folder"),
+    "name": (table_rows.is_path, "a name that is no path out of the folder"),
     "weights_optimizer": TEXT,
     "bias_bn_optimizer": TEXT,
     "optimizer": MAPPING,
@@ -128,7 +134,9 @@ def check(study: Mapping[str, Any], where: object) -> None:
     for number, row in enumerate(table["rows"]):
         follow(row, ROW, OF_ROW, where, f"table.rows[{number}].")
         check_row(row, workload, f"row {row['name']!r}, in {where}")
-    protocol.check_apart_by_name([row["name"] for row in table["rows"]], where)
+    table_rows.check_apart_by_name(
+        [row["name"] for row in table["rows"]], where
+    )
     for row in table["rows"]:
         check_base(row, protocol.tuned_row(study, row), where)
     if "experiment" not in workload and not workload.get("python"):
@@ -187,10 +195,10 @@ def check_row(
         if row["space"]:
             spaces.parse(row["space"], f"the space of {where}")
         return
-    protocol.check_optimizer(row["optimizer"], where)
-    protocol.check_settings(row["settings"], where)
+    optimizer_classes.check(row["optimizer"], where)
+    table_rows.check_settings(row["settings"], where)
     if row["space"]:
-        protocol.check_space(
+        table_rows.check_space(
             row["space"], row["optimizer"], row["settings"], where
         )
 
@@ -213,7 +221,7 @@ def check_base(
             "the row that it differs from"
         )
     if base is not row:
-        protocol.check_space(
+        table_rows.check_space(
             base["space"],
             row["optimizer"],
             row["settings"],

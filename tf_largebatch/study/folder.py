@@ -17,7 +17,7 @@ import yaml
 from tf_largebatch import configs, folders
 from tf_largebatch.errors import UserError
 from tf_largebatch.study import ledger as ledgers
-from tf_largebatch.study import protocol, storage, summary
+from tf_largebatch.study import protocol, storage, summary, table_rows
 from tf_largebatch.study.ledger import Ledger
 from tf_largebatch.study.protocol import Run
 
@@ -173,7 +173,7 @@ def place(folder: pathlib.Path, run: Run) -> pathlib.Path:
     Raises:
         UserError: the row's name leads out of the folder.
     """
-    if not protocol.is_path(run.row):
+    if not table_rows.is_path(run.row):
         raise UserError(f"a row is called {run.row!r}; give it another name")
     return folder / "runs" / run.row / f"{run.kind}-{run.index}"
 

@@ -40,7 +40,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tf_largebatch.errors import UserError, hint
-from tf_largebatch.study import checking, protocol, spaces
+from tf_largebatch.study import checking, protocol, spaces, table_rows
 from tf_largebatch.study import storage as storages
 from tf_largebatch.study.protocol import Run
 
@@ -388,7 +388,7 @@ class Ledger:
         name, kind, index = queue.key(trial)
         row = self.rows[name]
         chosen = trial.params if kind == "tune" else self._best(row)
-        numbers = {**protocol.fixed_hyperparameters(row), **chosen}
+        numbers = {**table_rows.fixed_hyperparameters(row), **chosen}
         run = Run(name, kind, index, trial.user_attrs["seed"], numbers)
         return Claim(queue, trial, row, run)
 

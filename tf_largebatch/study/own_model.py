@@ -15,11 +15,19 @@ import optuna
 import tf_largebatch.keras
 from tf_largebatch import configs
 from tf_largebatch.errors import UserError
-from tf_largebatch.study import checking, console, ledger, protocol, tables
+from tf_largebatch.study import (
+    checking,
+    console,
+    ledger,
+    optimizer_classes,
+    protocol,
+    table_rows,
+    tables,
+)
 from tf_largebatch.study import folder as folders
 from tf_largebatch.study.spaces import is_integer
 from tf_largebatch.study.training import Trainer
-from tf_largebatch.workloads import keras_model
+from tf_largebatch.workloads import arrays, keras_model
 
 TABLE = {
     "name": "compare",
@@ -274,37 +282,33 @@ def checked_name(name: Any) -> str:
 
 def split(
     train: Any, test: Any, validation: Any, fraction: float, batch: int
-) -> tuple[dict[str, keras_model.Data], str]:
+) -> tuple[dict[str, arrays.Data], str]:
     """Returns the splits as arrays, and the words before their sizes.
 
     Raises:
         UserError: data are not alike, or too few for a batch.
     """
-    data = keras_model.checked(train, "train_data")
+    data = arrays.checked(train, "train_data")
     splits = {"train": data}
     if validation is None:
-        splits["train"], splits["validation"] = keras_model.hold_out(
-            data, fraction
-        )
+        splits["train"], splits["validation"] = arrays.hold_out(data, fraction)
         text = (
             f"A random {100 * fraction:g} % of the training data is held out "
             "to choose by:"
         )
     else:
-        splits["validation"] = keras_model.checked(
-            validation, "validation_data"
-        )
+        splits["validation"] = arrays.checked(validation, "validation_data")
         text = "The examples were split by the user:"
-    splits["test"] = keras_model.checked(test, "test_data")
+    splits["test"] = arrays.checked(test, "test_data")
     for name in ("validation", "test"):
-        keras_model.check_alike(data, splits[name], f"{name}_data")
+        arrays.check_alike(data, splits[name], f"{name}_data")
     check_batch(batch, splits["train"])
     return splits, text
 
 
-def check_batch(size: int, train: keras_model.Data) -> None:
+def check_batch(size: int, train: arrays.Data) -> None:
     """Raises UserError for a batch that is larger than the training data."""
-    examples = keras_model.length(train)
+    examples = arrays.length(train)
     if size > examples:
         raise UserError(
             f"`batch_size` must be at most the {examples} examples that are "
@@ -411,7 +415,7 @@ def row_of(row: str | Mapping[str, Any]) -> dict[str, Any]:
     """
     given = {"optimizer": {"class": row}} if isinstance(row, str) else row
     found = tables.complete(given, "`rows`")
-    if not protocol.is_path(found["name"]):
+    if not table_rows.is_path(found["name"]):
         raise UserError(f"a row must have a name. Received: {row!r}")
     return found
 
@@ -444,7 +448,7 @@ def check_rows(study: Mapping[str, Any]) -> None:
         protocol.tuned_row(study, row)
         arguments = dict(row["optimizer"])
         name = arguments.pop("class")
-        optimizer = protocol.class_in(tf_largebatch.keras, name)
+        optimizer = optimizer_classes.class_in(tf_largebatch.keras, name)
         try:
             optimizer(**{"learning_rate": 1.0, **arguments})
         except (TypeError, ValueError) as error:

@@ -17,7 +17,7 @@ from tf_largebatch.errors import UserError
 from tf_largebatch.garden import chain, run_folder, settings
 from tf_largebatch.garden import recipes as garden
 from tf_largebatch.garden.overrides import override
-from tf_largebatch.study import ledger, protocol, spaces, tables
+from tf_largebatch.study import ledger, protocol, spaces, table_rows, tables
 from tf_largebatch.tf_keras import model_garden
 
 Values = Mapping[str, Any]
@@ -371,7 +371,7 @@ def space_of(setup: Setup, config: Values) -> dict[str, Any]:
         UserError: it has none, or one with what the recipe has not.
     """
     where = f"the space of {setup.name}"
-    found = protocol.space_of(row(setup), config)
+    found = table_rows.space_of(row(setup), config)
     axes = spaces.parse(found, where)
     known = {spaces.STEPS: setup.config.trainer.train_steps}
     for point in spaces.points(axes, 1, 0, known):

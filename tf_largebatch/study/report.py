@@ -22,6 +22,7 @@ from tf_largebatch.study import (
     reading,
     results,
     settings,
+    table_rows,
 )
 from tf_largebatch.study.results import MISSING, Metric, Row
 
@@ -162,7 +163,7 @@ def best_values(row: Row) -> list[tuple[str, str]]:
     given = {
         name: value
         for name, value in row.config["optimizer"].items()
-        if protocol.is_number(value)
+        if table_rows.is_number(value)
     }
     values = given if row.fixed else row.best
     return [

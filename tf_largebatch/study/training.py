@@ -22,7 +22,12 @@ import tf_largebatch.keras
 import tf_largebatch.tf_keras
 from tf_largebatch import stopping, workloads
 from tf_largebatch.errors import UserError
-from tf_largebatch.study import protocol, settings
+from tf_largebatch.study import (
+    optimizer_classes,
+    protocol,
+    settings,
+    table_rows,
+)
 from tf_largebatch.study.protocol import Run
 from tf_largebatch.study.results import finite, number
 
@@ -120,7 +125,7 @@ class Trainer:
     def program(self, row: Mapping[str, Any], run: Run) -> "Program":
         """Returns the program that can do a run of a row."""
         name = row["optimizer"]["class"]
-        varies = protocol.takes_variables(name)
+        varies = optimizer_classes.takes_variables(name)
         options, names = arguments(row, run, varies)
         kind = json.dumps([name, options, names], sort_keys=True)
         if kind not in self.programs:
@@ -217,10 +222,10 @@ def arguments(
     names = [
         name
         for name, value in chosen.items()
-        if varies and protocol.is_number(value)
+        if varies and table_rows.is_number(value)
     ]
     fixed = {name: chosen[name] for name in {*chosen} - {*names}}
-    return {**protocol.optimizer_options(row), **fixed}, sorted(names)
+    return {**table_rows.optimizer_options(row), **fixed}, sorted(names)
 
 
 class Program:
@@ -246,7 +251,7 @@ class Program:
         self.family = FAMILIES[workload.family]
         self.loss_settings = self.variables(workload.loss_settings)
         self.hyperparameters = self.variables(names)
-        if protocol.takes_variables(name):
+        if optimizer_classes.takes_variables(name):
             self.learning_rate = self.family.variable("learning_rate")
             self.optimizer = self.make_optimizer(name, options)
         else:
@@ -275,7 +280,7 @@ class Program:
         Raises:
             UserError: another package's class does not keep them as such.
         """
-        made = protocol.class_in(self.family.optimizers, name)
+        made = optimizer_classes.class_in(self.family.optimizers, name)
         try:
             optimizer = made(
                 self.learning_rate, **self.hyperparameters, **options
@@ -300,7 +305,7 @@ class Program:
         Raises:
             UserError: a value that it cannot have.
         """
-        made = protocol.class_in(self.family.optimizers, name)
+        made = optimizer_classes.class_in(self.family.optimizers, name)
         try:
             return made(learning_rate=1.0, **options)
         except (TypeError, ValueError) as error:

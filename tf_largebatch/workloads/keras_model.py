@@ -2,12 +2,10 @@
 
 import contextlib
 import functools
-import hashlib
 import inspect
 import math
-import numbers
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -16,8 +14,8 @@ import tensorflow as tf
 
 from tf_largebatch import workloads
 from tf_largebatch.errors import UserError
+from tf_largebatch.workloads import arrays, metrics
 
-Data = tuple[Any, Any]
 # Inputs and targets that are looked at before anything is trained.
 FEW = 3
 # A model is measured on so many examples at a time, or on a batch if larger.
@@ -39,7 +37,7 @@ class Task(workloads.Workload):
         build: returns a new model.
         splits: inputs and targets of ``train``, ``validation`` and ``test``.
         loss: as ``keras.Model.compile`` takes it.
-        metric: see :func:`metric_of`.
+        metric: see :func:`tf_largebatch.workloads.metrics.metric_of`.
 
     Raises:
         UserError: model, loss, metric and data do not go together.
@@ -51,7 +49,7 @@ class Task(workloads.Workload):
         self,
         config: Mapping[str, Any],
         build: Callable[[], keras.Model],
-        splits: Mapping[str, Data],
+        splits: Mapping[str, arrays.Data],
         loss: Any,
         metric: Any,
     ):
@@ -67,7 +65,7 @@ class Task(workloads.Workload):
         self.config = {**config, **self.facts(model)}
         self._splits = {}  # TensorFlow has them now.
 
-    def data(self) -> dict[str, Data]:
+    def data(self) -> dict[str, arrays.Data]:
         """Returns the splits that were given."""
         return dict(self._splits)
 
@@ -85,7 +83,7 @@ class Task(workloads.Workload):
         keras.utils.set_random_seed(seed)
         model = self._build()
         check_kind(model)
-        inputs, _ = first(self.splits["train"], FEW)
+        inputs, _ = arrays.first(self.splits["train"], FEW)
         with complaints("the model does not take the inputs"):
             model(inputs, training=False)
         check_trained(model)
@@ -126,7 +124,7 @@ class Task(workloads.Workload):
         self, model: keras.Model, examples: Any
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the metric and the mean loss, part by part."""
-        count = length(examples)
+        count = arrays.length(examples)
         size = max(MEASURED, self.batch)
         self.metric.reset_state()
 
@@ -152,7 +150,7 @@ class Task(workloads.Workload):
         Raises:
             UserError: loss or metric does not fit the model's outputs.
         """
-        examples = first(self.splits["train"], FEW)
+        examples = arrays.first(self.splits["train"], FEW)
         inputs, targets = examples
         with complaints("the loss does not fit model and targets"):
             loss, outputs = batch_loss(model, examples, training=False)
@@ -167,7 +165,7 @@ class Task(workloads.Workload):
                 "as a function of targets and outputs. Received: 'accuracy'"
             )
         with complaints("the metric does not fit model and targets"):
-            found = metric_of(metric, targets, outputs)
+            found = metrics.metric_of(metric, targets, outputs)
             found.update_state(targets, outputs)
             shape = tf.convert_to_tensor(found.result()).shape
         if shape != ():
@@ -186,11 +184,11 @@ class Task(workloads.Workload):
         Keras has one all the same, of zeros.
         """
         for name, (_, targets) in self._splits.items():
-            if not are_classes(targets, outputs):
+            if not metrics.are_classes(targets, outputs):
                 raise UserError(
                     "`metric` must not be 'accuracy' for targets that are no "
                     "classes; give `metric`, such as 'mse', and `direction`. "
-                    f"Received: {name} targets such as {odd(targets)}"
+                    f"Received: {name} targets such as {metrics.odd(targets)}"
                 )
 
     def try_in_graph(self, model: keras.Model) -> None:
@@ -210,7 +208,7 @@ class Task(workloads.Workload):
             ("model and loss", train),
             ("the metric", measure),
         ):
-            batch = first(self.splits["train"], self.batch)
+            batch = arrays.first(self.splits["train"], self.batch)
             with complaints(
                 f"{what} cannot be compiled; write with TensorFlow's or "
                 "keras.ops' functions, not with NumPy's"
@@ -226,7 +224,7 @@ class Task(workloads.Workload):
         differs for almost any other model or loss, as its metric does for
         another one.
         """
-        batch = first(self.splits["train"], self.batch)
+        batch = arrays.first(self.splits["train"], self.batch)
         metric, _ = self.measure(model, batch)
         loss, _ = batch_loss(model, batch, training=True)
         return {
@@ -236,8 +234,10 @@ class Task(workloads.Workload):
                 f"a {type(model).__name__} model of {model.count_params():,} "
                 "parameters"
             ),
-            "splits": {name: length(x) for name, x in self.splits.items()},
-            "data": digest(self._splits),
+            "splits": {
+                name: arrays.length(x) for name, x in self.splits.items()
+            },
+            "data": arrays.digest(self._splits),
             "untrained_loss": rounded(loss),
             "untrained_metric": rounded(metric),
         }
@@ -330,237 +330,6 @@ def batch_loss(
     outputs = model(inputs, training=training)
     loss = model.compute_loss(inputs, targets, outputs, training=training)
     return tf.cast(loss, tf.float32), outputs
-
-
-def metric_of(metric: Any, targets: Any, outputs: Any) -> keras.metrics.Metric:
-    """Returns a metric that can be updated.
-
-    Args:
-        metric: the name of one of Keras's, ``accuracy`` being that of the
-            kind of targets; a function of targets and outputs, which it gets
-            by :func:`of_one_rank`, that returns a value an example; or an
-            object, which is taken as it is.
-        targets: of some examples.
-        outputs: the model's for them.
-
-    Raises:
-        ValueError: there is no such metric, or the function has not a value
-            an example.
-    """
-    if metric == "accuracy":
-        metric = accuracy(targets, outputs)
-    found = keras.metrics.get(metric)
-    if isinstance(found, keras.metrics.Metric):
-        return found
-
-    def measure(targets: Any, outputs: Any) -> Any:
-        return found(*of_one_rank(targets, outputs))
-
-    values = tf.convert_to_tensor(measure(targets, outputs))
-    # Values of all pairs of examples have the right length too.
-    most = max(map(np.size, tf.nest.flatten((targets, outputs))))
-    if values.shape[:1] != length(targets) or np.size(values) > most:
-        raise ValueError(
-            f"it has the shape {tuple(values.shape)} for {length(targets)} "
-            "examples, not a value an example"
-        )
-    # In float32, 0.9 is less than a target of 0.9.
-    return keras.metrics.MeanMetricWrapper(measure, dtype="float64")
-
-
-def of_one_rank(targets: Any, outputs: Any) -> tuple[Any, Any]:
-    """Returns both as Keras's losses take them: differing by no axis of 1.
-
-    >>> [x.shape for x in of_one_rank(np.zeros(3), np.zeros((3, 1)))]
-    [(3, 1), (3, 1)]
-    >>> [x.shape for x in of_one_rank(np.zeros((3, 4)), np.zeros((3, 4, 1)))]
-    [(3, 4), (3, 4)]
-
-    Args:
-        targets: an array or tensor; structures are left as they are.
-        outputs: the same.
-    """
-    if tf.nest.is_nested(targets) or tf.nest.is_nested(outputs):
-        return targets, outputs
-    return as_wide_as(targets, outputs), as_wide_as(outputs, targets)
-
-
-def as_wide_as(values: Any, others: Any) -> Any:
-    """Returns values, of others' rank where that lacks or adds an axis of 1."""
-    rank, wanted = len(values.shape), len(others.shape)
-    if (rank, wanted) == (1, 2) and others.shape[-1] == 1:
-        return values[:, np.newaxis]
-    if rank == wanted + 1 > 2 and values.shape[-1] == 1:
-        return values[..., 0]
-    return values
-
-
-def accuracy(targets: tf.Tensor, outputs: tf.Tensor) -> Callable:
-    """Returns the accuracy that Keras takes for such targets and outputs."""
-    if outputs.shape[-1] == 1:
-        return keras.metrics.binary_accuracy
-    sparse = targets.shape.rank < outputs.shape.rank or targets.shape[-1] == 1
-    if sparse:
-        return keras.metrics.sparse_categorical_accuracy
-    return keras.metrics.categorical_accuracy
-
-
-def are_classes(targets: np.ndarray, outputs: tf.Tensor) -> bool:
-    """Whether :func:`accuracy` can find targets among the outputs' classes.
-
-    >>> are_classes(np.array([0.0, 0.5]), np.zeros((2, 1)))
-    False
-    >>> are_classes(np.array([[0.1, 0.9]]), np.zeros((1, 2)))
-    True
-
-    Args:
-        targets: 0 or 1 where there is one output, or else whole numbers or
-            shares that add up to 1, such as smoothed ones.
-        outputs: the model's for some of them.
-    """
-    values = np.asarray(targets, "float64")
-    if outputs.shape[-1] == 1:
-        return bool(np.isin(values, (0, 1)).all())
-    shares = values.ndim == len(outputs.shape) and bool(
-        np.allclose(values.sum(-1), 1, atol=1e-3) and (values >= 0).all()
-    )
-    return shares or bool((values == np.round(values)).all())
-
-
-def odd(targets: np.ndarray) -> str:
-    """Returns a target that is least like a class, as text."""
-    values = np.asarray(targets, "float64").ravel()
-    fractions = np.abs(values - np.round(values))
-    at = fractions.argmax() if fractions.any() else np.abs(values).argmax()
-    return f"{values[at]:g}"
-
-
-def checked(data: Any, name: str) -> Data:
-    """Returns inputs and targets as arrays, in the form they have.
-
-    Args:
-        data: a pair, each of one array, a list of numbers, or lists, tuples
-            and dicts of arrays.
-        name: what messages call it.
-
-    Raises:
-        UserError: it is none, empty, or of unequal lengths.
-    """
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
-        raise UserError(
-            f"`{name}` must be a pair of inputs and targets; give arrays, not "
-            "a tf.data.Dataset, and leave out weights of examples, which are "
-            f"not supported. Received: {textwrap.shorten(repr(data), 80)}"
-        )
-    whole = tuple(np.asarray(x) if is_flat(x) else x for x in data)
-    inputs, targets = tf.nest.map_structure(as_array, whole)
-    arrays = tf.nest.flatten((inputs, targets))
-    if any(x.ndim == 0 or x.dtype.hasobject for x in arrays):
-        raise UserError(
-            f"`{name}` must hold arrays, an example an element of their first "
-            "axis; make lists arrays with numpy.asarray. Received: "
-            f"{listed(x.dtype for x in arrays)} of "
-            f"{listed(x.ndim for x in arrays)} dimensions"
-        )
-    lengths = [len(x) for x in arrays]
-    if len(set(lengths)) != 1 or not lengths[0]:
-        raise UserError(
-            f"`{name}` must have as many inputs as targets, and some. "
-            f"Received: {listed(lengths)} examples"
-        )
-    return inputs, targets
-
-
-def is_flat(values: Any) -> bool:
-    """Whether values are a list of numbers, which TensorFlow takes apart."""
-    return isinstance(values, (list, tuple)) and all(
-        isinstance(x, (numbers.Number, np.bool_)) for x in values
-    )
-
-
-def as_array(values: Any) -> np.ndarray:
-    """Returns an array, of Keras's precision where it is of higher one."""
-    array = np.asarray(values)
-    wide = array.dtype == np.float64
-    return array.astype(keras.config.floatx()) if wide else array
-
-
-def check_alike(data: Data, other: Data, name: str) -> None:
-    """Raises UserError where examples are not of the form of the training's.
-
-    Args:
-        data: for training.
-        other: which may differ in length alone.
-        name: what messages call that.
-    """
-    forms = [
-        tf.nest.map_structure(lambda x: f"{x.dtype}{x.shape[1:]}", examples)
-        for examples in (data, other)
-    ]
-    if forms[0] != forms[1]:
-        raise UserError(
-            f"`{name}` must have examples like `train_data`, {forms[0]}. "
-            f"Received: {forms[1]}"
-        )
-
-
-def hold_out(data: Data, fraction: float) -> tuple[Data, Data]:
-    """Returns examples without a random part of them, and that part.
-
-    >>> rest, part = hold_out((np.arange(10), np.arange(10)), 0.2)
-    >>> part[0], rest[1]
-    (array([4, 6]), array([0, 1, 2, 3, 5, 7, 8, 9]))
-
-    Args:
-        data: inputs and targets.
-        fraction: how large the part is.
-
-    Raises:
-        UserError: one of both would be empty.
-    """
-    count = length(data)
-    size = round(fraction * count) if 0 < fraction < 1 else 0
-    if not 0 < size < count:
-        raise UserError(
-            "`validation_fraction` must leave some of the "
-            f"{count} examples on both sides. Received: {fraction}"
-        )
-    chosen = np.zeros(count, bool)
-    chosen[np.random.default_rng(0).permutation(count)[:size]] = True
-    return (
-        tf.nest.map_structure(lambda x: x[~chosen], data),
-        tf.nest.map_structure(lambda x: x[chosen], data),
-    )
-
-
-def first(examples: Any, count: int) -> Any:
-    """Returns the first examples."""
-    return tf.nest.map_structure(lambda x: x[:count], examples)
-
-
-def length(examples: Any) -> int:
-    """Returns how many examples there are."""
-    return tf.nest.flatten(examples)[0].shape[0]
-
-
-def digest(splits: Mapping[str, Data]) -> str:
-    """Returns a short text that other data would not have."""
-    found = hashlib.blake2b(digest_size=8)
-    for array in tf.nest.flatten(dict(splits)):
-        found.update(f"{array.dtype}{array.shape}".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
-
-
-def listed(values: Iterable[Any]) -> str:
-    """Returns values as text, not all of many.
-
-    >>> listed([3, 4])
-    '3, 4'
-    >>> listed(range(1000))
-    '0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, [...]'
-    """
-    return textwrap.shorten(", ".join(map(str, values)), 60)
 
 
 @contextlib.contextmanager
