@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tf_largebatch.cli.main import main
-from tf_largebatch.study import protocol
+from tf_largebatch.study import table_rows
 from tf_largebatch.workloads import tiny_bert
 
 
@@ -17,7 +17,7 @@ def compared(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny_bert.Task, "jit_compile", False)
         patch.setattr(
-            protocol, "choose_rows", lambda table, _: table["rows"][:3:2]
+            table_rows, "choose", lambda table, _: table["rows"][:3:2]
         )
         assert main(["compare", "--table=bert", *sizes, f"--out={folder}"]) == 0
     return folder
