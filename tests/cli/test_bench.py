@@ -32,6 +32,18 @@ def test_a_mistake_is_one_line(arguments, words, capsys):
     assert error.count("\n") == 1 and words in error
 
 
+def test_a_file_that_could_be_written_is_not_left(tmp_path, capsys):
+    """Where the next flag is refused; a file that was there stays."""
+    new, old = tmp_path / "new.json", tmp_path / "old.json"
+    old.write_text("figures")
+    for path in (new, old):
+        arguments = [f"--json={path}", "--plot=no/such/x"]
+        assert main(["bench", "study", *arguments]) == 2
+        assert "choose another file with --plot" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["old.json"]
+    assert old.read_text() == "figures"
+
+
 @pytest.mark.parametrize("name", bench.BENCHMARKS)
 def test_every_benchmark_has_all_functions(name):
     module = bench.importlib.import_module(bench.BENCHMARKS[name])

@@ -165,6 +165,12 @@ def test_a_file_that_cannot_be_written(examined, capsys):
     assert "cannot write /nowhere/figures.json" in capsys.readouterr().err
 
 
+def test_what_is_refused_leaves_no_file(examined, tmp_path):
+    arguments = [f"--recipe={NESTEROV}", f"--json={tmp_path}/figures.json"]
+    assert main(["preflight", *arguments, "--topology=many"]) == 2
+    assert not [*tmp_path.iterdir()] and not examined
+
+
 @pytest.mark.slow
 def test_recipes_that_do_not_divide_are_told_apart_for_real(capsys):
     """Each in a process of its own, and nothing has to be compiled."""

@@ -27,6 +27,7 @@ example:
 
 import importlib
 import json
+import os
 import pathlib
 
 from absl import flags
@@ -166,12 +167,20 @@ def check_flags(what: str) -> None:
 
 
 def check_writable(name: str, path: str | None) -> None:
-    """Raises UserError where a file cannot be written, before the work."""
+    """Raises UserError where a file cannot be written, before the work.
+
+    Nothing is left of it, for another flag may yet be refused.
+    """
+    if not path:
+        return
+    file = pathlib.Path(path)
+    is_new = not os.path.lexists(file)
     try:
-        if path:
-            pathlib.Path(path).open("a").close()
+        file.open("a").close()
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {configs.reason(error)}; choose another "
             f"file with --{name}"
         ) from error
+    if is_new:
+        file.unlink()
