@@ -12,26 +12,26 @@
 #   make audit      known vulnerabilities of the dependencies, if their data
 #                   can be reached
 #   make setup      .venv alone, with all that the targets above need
-#   make lock       constraints.txt anew, from pyproject.toml; ARGS=--upgrade
+#   make mutants    the share of mutants of the update rules, schedules,
+#                   selectors, optimizers and statistics that the tests kill
+#   make lock       resolves all pins again, from pyproject.toml; ARGS=--upgrade
 #                   takes the newest releases
 #   make clean      removes .venv and all that was built
 
 PYTHON ?=
 ARGS ?=
-# What test-slow needs beside the rest: PyTorch (0.7 GB where pip finds a CPU
-# build, several GB where it finds CUDA's), and timm, of which its optimizers
-# alone are used; `make test-slow TORCH=` does without them and leaves their
-# tests out. And a PostgreSQL server's programs, which the tests start on
-# loopback (Debian: apt-get install postgresql), and a browser (chromium,
-# chromium-driver), which looks at the report and at what `make docs` made; pip
-# does not bring them, and without them their tests are left out, with the
-# reason.
-TORCH ?= torch==2.13.0
+# test-slow also installs PyTorch and timm, for the tests of that backend and
+# of timm's optimizers: 0.7 GB where the index has a CPU build, several GB for
+# CUDA's; UV_TORCH_BACKEND=cpu asks PyTorch's own index for the former, and
+# `make test-slow TORCH=` skips both. It also uses PostgreSQL's programs
+# (Debian: postgresql) and a browser (chromium, chromium-driver) where they are
+# installed. Without them their tests are skipped, with the reason.
+TORCH ?= yes
+# Without what it depends on (torchvision): only its optimizers are used.
 TIMM := timm==1.0.31
-PIP = $(BIN)/python -m pip install --quiet --no-input \
-  --disable-pip-version-check
 
 BIN := .venv/bin
+UV := build/uv/bin/uv
 FIND_PYTHON = PYTHON="$(PYTHON)" GOAL="$(MAKECMDGOALS)" sh tools/find_python
 # The files with the longest tests have few of them: they are not to come last.
 BOTH := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
@@ -39,8 +39,8 @@ BOTH := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 TEST := TF_CPP_MIN_LOG_LEVEL=1 KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
 
 .DELETE_ON_ERROR:
-.PHONY: setup compare test test-slow lint docs notebooks audit lock clean \
-  always
+.PHONY: setup compare test test-slow mutants lint docs notebooks audit lock \
+  clean always
 
 setup: .venv/.dev
 
@@ -51,11 +51,10 @@ test: .venv/.dev
 	$(TEST) -m "not slow" $(BOTH) $(ARGS)
 
 test-slow: .venv/.dev
-	@test -z "$(TORCH)" || $(BIN)/python -m pip show -q torch timm \
-	  2>/dev/null || { \
-	  echo "Installing $(TORCH) and $(TIMM), once."; \
-	  $(PIP) -c constraints.txt $(TORCH) && $(PIP) --no-deps $(TIMM) \
-	  || echo "They cannot be installed: their tests are left out."; }
+	@test -z "$(TORCH)" || { \
+	  $(MAKE) --no-print-directory .venv/.torch && \
+	  $(UV) pip install --quiet --python $(BIN)/python --no-deps $(TIMM); } \
+	  || echo "PyTorch or timm is missing: their tests are skipped."
 	$(TEST) -m slow $(BOTH) $(ARGS)
 
 lint: .venv/.dev
@@ -73,46 +72,47 @@ docs: .venv/.docs
 notebooks: .venv/.dev
 	$(BIN)/python tools/notebooks.py $(ARGS)
 
-# It has an environment of its own, as what it needs is no business of .venv's.
-AUDIT := build/audit
 audit:
-	@python=$$($(FIND_PYTHON)) && "$$python" -m venv $(AUDIT)
-	@$(AUDIT)/bin/python tools/audit.py constraints.txt
+	@python=$$($(FIND_PYTHON)) && "$$python" tools/install.py uv
+	@python=$$($(FIND_PYTHON)) && "$$python" tools/audit.py constraints.txt
 
 # The stamp of a set-up that is complete. Written by tools/install.py.
-.venv/.study .venv/.dev .venv/.docs: pyproject.toml setup.py constraints.txt
+STAMPS := .venv/.study .venv/.dev .venv/.docs .venv/.torch
+$(STAMPS): pyproject.toml setup.py constraints.txt build-constraints.txt
 	@python=$$($(FIND_PYTHON)) && "$$python" tools/install.py $(@F:.%=%)
 
 # A Python named by hand replaces the .venv of another.
 ifneq "$(PYTHON)" ""
 VERSION := -c "import sys; print(sys.hexversion >> 16)"
-WANTED := $(shell "$(PYTHON)" $(VERSION) 2>&1)
-FOUND := $(shell $(BIN)/python $(VERSION) 2>&1)
+WANTED := $(shell "$(PYTHON)" $(VERSION) 2>&1 || true)
+FOUND := $(shell $(BIN)/python $(VERSION) 2>&1 || true)
 ifneq "$(WANTED)" "$(FOUND)"
-.venv/.study .venv/.dev .venv/.docs: always
+$(STAMPS): always
 endif
 endif
 
 # The pins hold for Python 3.11 to 3.13, on Linux and macOS; what sed strips
-# from the markers is what all of them would say. uv has an environment of its
-# own, because pins that no longer fit would not let .venv be made.
-UV := build/uv
+# from the markers is what all of them would say. PyTorch's newest releases
+# need not have a build for each of these: `make lock ARGS="-P torch==2.13.0"`
+# pins one by hand.
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 \
+  --no-annotate --no-header --no-emit-index-url $(ARGS)
 SYSTEMS := sys_platform == 'darwin' or sys_platform == 'linux'
+STRIP := sed -E -e "s/python_full_version < '3.14' and //" \
+  -e "s/and python_full_version < '3.14' //" -e "s/ *(and|;) \($(SYSTEMS)\)//"
 lock:
-	@python=$$($(FIND_PYTHON)) && "$$python" -m venv $(UV)
-	$(UV)/bin/python -m pip install --quiet --no-input \
-	  --disable-pip-version-check uv
-	$(UV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
-	  --all-extras --no-annotate --no-header --no-emit-index-url \
-	  --output-file constraints.txt $(ARGS) pyproject.toml >/dev/null
-	{ echo "# The versions that are installed, of every dependency of every"; \
-	  echo "# extra, for Python 3.11 to 3.13. Made by: make lock"; \
-	  sed -E -e "s/python_full_version < '3.14' and //" \
-	    -e "s/and python_full_version < '3.14' //" \
-	    -e "s/ *(and|;) \($(SYSTEMS)\)//" constraints.txt; } >$(UV)/pins
-	mv $(UV)/pins constraints.txt
+	@python=$$($(FIND_PYTHON)) && "$$python" tools/install.py uv
+	$(COMPILE) --all-extras --group audit -o constraints.txt pyproject.toml \
+	  >/dev/null
+	$(COMPILE) --generate-hashes --group build -o build-constraints.txt \
+	  >/dev/null
+	echo uv | $(COMPILE) -o tools/uv.txt - >/dev/null
+	for file in constraints.txt build-constraints.txt tools/uv.txt; do \
+	  { echo "# Made by: make lock"; $(STRIP) $$file; } >build/pins && \
+	  mv build/pins $$file || exit; \
+	done
 
 clean:
-	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache \
+	rm -rf .venv build dist mutants *.egg-info .hypothesis .mypy_cache \
 	  .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

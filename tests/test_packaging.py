@@ -2,7 +2,6 @@
 
 import ast
 import importlib.metadata
-import importlib.util
 import os
 import pathlib
 import re
@@ -77,7 +76,7 @@ def test_importing_the_package_imports_nothing_large():
 def test_extras():
     assert set(EXTRAS) == {
         *("study", "garden", "jax", "postgresql", "preflight", "wandb"),
-        *("dev", "docs"),
+        *("torch", "dev", "docs"),
     }
     bare = {Requirement(line).name for line in PROJECT["dependencies"]}
     assert bare == {"absl-py", "keras", "numpy", "tensorflow", "tf_keras"}
@@ -86,7 +85,7 @@ def test_extras():
         for requirement in map(Requirement, EXTRAS["dev"])
         if requirement.name == PROJECT["name"]
     )
-    assert itself.extras == set(EXTRAS) - {"dev", "docs"}
+    assert itself.extras == set(EXTRAS) - {"torch", "dev", "docs"}
 
 
 @pytest.mark.parametrize("system", ["linux", "darwin"])
@@ -141,85 +140,36 @@ def test_constraints_hold_nothing_but_pins():
         assert "://" not in line
 
 
-def script(path, text):
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
+def test_what_builds_and_what_installs_are_pinned():
+    builds = (ROOT / "build-constraints.txt").read_text()
+    assert "://" not in builds
+    names = re.findall(r"^([a-z-]+)==[0-9.]+ \\\n", builds, re.MULTILINE)
+    # Each with hashes, without which uv refuses to use it.
+    assert len(names) == len(re.findall("^[a-z]", builds, re.MULTILINE))
+    group = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = map(Requirement, group["dependency-groups"]["build"])
+    assert {each.name for each in wanted} <= set(names)
+    uv = (ROOT / "tools" / "uv.txt").read_text()
+    assert re.fullmatch(r"# Made by: make lock\nuv==[0-9.]+\n", uv)
 
 
-def find_python(tmp_path, **environment):
-    """Runs the search where only what lies in ``tmp_path`` is found."""
-    return subprocess.run(
-        ["/bin/sh", ROOT / "tools" / "find_python"],
-        cwd=tmp_path,
-        env={"PATH": str(tmp_path), "HOME": str(tmp_path), **environment},
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_a_python_is_found_by_running_it(tmp_path):
-    script(tmp_path / "python3", "echo 'no such command' >&2; exit 127")
-    script(tmp_path / "python3.13", "exit 1")
-    script(tmp_path / "python3.12", f'exec "{sys.executable}" "$@"')
-    found = find_python(tmp_path)
-    assert (found.returncode, found.stdout) == (0, "python3.12\n")
-    assert find_python(tmp_path, PYTHON=sys.executable).stdout == (
-        f"{sys.executable}\n"
-    )
-
-
-@pytest.mark.parametrize("given", [{}, {"PYTHON": "python3"}])
-def test_no_suitable_python_is_one_line(tmp_path, given):
-    # Refuses as 3.10 does, then says its version.
-    old = 'case "$2" in *platform*) echo 3.10.13;; *) exit 1;; esac'
-    script(tmp_path / "python3", old)
-    found = find_python(tmp_path, GOAL="test", **given)
-    assert (found.returncode, found.stdout) == (2, "")
-    assert found.stderr.count("\n") == 1
-    assert "python3 is 3.10.13" in found.stderr
-    assert "make PYTHON=/path/to/python3.12 test" in found.stderr
-
-
-@pytest.mark.parametrize("given", [[], [f"PYTHON={sys.executable}"]])
-def test_make_can_be_given_a_python(given):
-    command = ["make", "--dry-run", "--always-make", "setup", *given]
-    # Not as a part of the make that may be running the tests.
-    own = {k: v for k, v in os.environ.items() if not k.startswith("M")}
-    run = subprocess.run(
-        command, cwd=ROOT, env=own, capture_output=True, text=True
-    )
-    assert (run.returncode, run.stderr) == (0, "")
-    assert "tools/install.py dev" in run.stdout
-
-
-def test_progress_of_an_installation():
-    path = ROOT / "tools" / "install.py"
-    spec = importlib.util.spec_from_file_location("install", path)
-    install = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(install)
-    progress = install.Progress()
-    progress.read("Collecting keras>=3.10 (from tf-largebatch==0.1.0)\n")
-    progress.read("Processing /some/where/numpy-2.4.6.whl (from keras)\n")
-    assert progress.doing == "2 packages found"
-    progress.read("  Downloading keras-3.15.1-py3-none-any.whl (1.4 MB)\n")
-    assert progress.doing == "2 packages found, downloading keras (1.4 MB)"
-    progress.read("Installing collected packages: numpy, keras\n")
-    assert progress.to_unpack == 2
-
-
-@pytest.mark.slow
-def test_a_failed_installation_leaves_no_stamp(tmp_path):
-    shutil.copytree(ROOT / "tools", tmp_path / "tools")
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 3\n")
-    (tmp_path / "constraints.txt").write_text("numpy=!1\n")
-    command = [sys.executable, tmp_path / "tools" / "install.py", "dev"]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 1
-    assert "ERROR" in run.stderr and "Traceback" not in run.stderr
-    assert "the installation failed" in run.stderr
-    assert (tmp_path / ".venv" / "install.log").exists()
-    assert not (tmp_path / ".venv" / ".dev").exists()
-    assert not (tmp_path / ".venv" / ".study").exists()
+@pytest.mark.skipif(
+    pathlib.Path(sys.prefix) != ROOT / ".venv", reason="not in .venv"
+)
+def test_nothing_is_installed_that_is_not_pinned():
+    python = ".".join(map(str, sys.version_info[:3]))
+    pinned = {
+        (canonicalize_name(pin.name), str(pin.specifier).removeprefix("=="))
+        for pin in PINS
+        if holds(pin, python, sys.platform)
+    }
+    installed = {
+        # Without what says which build it is, such as +cpu.
+        (canonicalize_name(found.name), Version(found.version).public)
+        for found in importlib.metadata.distributions()
+    }
+    own = {"tf-largebatch", "timm"}
+    assert {each for each in installed - pinned if each[0] not in own} == set()
 
 
 @pytest.fixture(scope="module")
@@ -231,8 +181,11 @@ def wheel(tmp_path_factory):
     for name in "tf_largebatch", "official_configs":
         shutil.copytree(ROOT / name, source / name)
     built = tmp_path_factory.mktemp("wheel")
-    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", built, source)
-    (path,) = built.iterdir()
+    uv = ROOT / "build" / "uv" / "bin" / "uv"
+    pins = ROOT / "build-constraints.txt"
+    command = [uv, "build", "--quiet", "--wheel", "--out-dir", built, source]
+    subprocess.run([*command, "--build-constraints", pins], check=True)
+    (path,) = built.glob("*.whl")
     return path
 
 
@@ -351,10 +304,3 @@ for family in "keras", "tf_keras":
             np.testing.assert_allclose(one, other, rtol=1e-6)
 """
     run_in(tmp_path, python, code)
-
-
-def test_setting_up_for_development_installs_every_extra():
-    """So each is known to install; `make docs` installs the other one."""
-    (own,) = [each for each in EXTRAS["dev"] if each.startswith("tf-large")]
-    others = re.fullmatch(r"tf-largebatch\[(.*)\]", own)[1].split(",")
-    assert {*others, "dev", "docs"} == {*EXTRAS}

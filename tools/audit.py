@@ -7,8 +7,8 @@ said in one line and is no failure: a network is not this project's to mend.
 
 Usage: python tools/audit.py constraints.txt
 
-Run by `make audit`, with a Python of an environment of its own, into which it
-installs pip-audit. Needs nothing but the standard library before that.
+Run by `make audit`. uv runs pip-audit in an environment of its own, pinned by
+the same constraints.txt. Needs nothing but the standard library and that uv.
 """
 
 import json
@@ -21,8 +21,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Seconds for all; the installation has as many again.
-LIMIT = 60
+UV = pathlib.Path(__file__).resolve().parent.parent / "build/uv/bin/uv"
+# Seconds for all.
+LIMIT = 90
 SERVICES = ("pypi", "osv")
 # Vulnerabilities that do not fail the check, each with the reason, such as
 # that TensorFlow does not go with the release that mends it.
@@ -45,17 +46,13 @@ def run(command: Sequence[str], seconds: float) -> int | None:
         return None
 
 
-def install() -> bool:
-    """Installs pip-audit into this environment; whether that went well."""
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
-    pip += ["--disable-pip-version-check", "--timeout=10", "--retries=1"]
-    return run([*pip, "pip-audit>=2.9"], LIMIT) == 0
-
-
-def ask(service: str, pins: Sequence[str], seconds: float) -> Found | None:
+def ask(
+    path: str, service: str, pins: Sequence[str], seconds: float
+) -> Found | None:
     """Returns what pip-audit found of some pins; None where it found no data.
 
     Args:
+        path: the file that pins pip-audit itself.
         service: one of :data:`SERVICES`.
         pins: lines of constraints.txt.
         seconds: how long it may take.
@@ -64,7 +61,8 @@ def ask(service: str, pins: Sequence[str], seconds: float) -> Found | None:
         pinned = pathlib.Path(folder, "pins.txt")
         pinned.write_text("\n".join(pins) + "\n", encoding="utf-8")
         report = pathlib.Path(folder, "report.json")
-        command = [sys.executable, "-m", "pip_audit", "--no-deps"]
+        command = [str(UV), "tool", "run", f"--python={sys.executable}"]
+        command += [f"--constraints={path}", "pip-audit", "--no-deps"]
         command += ["--disable-pip", "--progress-spinner=off", "--timeout=10"]
         command += [f"--vulnerability-service={service}", "--format=json"]
         command += [f"--requirement={pinned}", f"--output={report}"]
@@ -78,12 +76,12 @@ def ask(service: str, pins: Sequence[str], seconds: float) -> Found | None:
     return checked or None
 
 
-def audit(pins: Sequence[str]) -> Found | None:
+def audit(path: str, pins: Sequence[str]) -> Found | None:
     """Returns what is known of all pins; None where nothing can be."""
     end = time.monotonic() + LIMIT
     for service in SERVICES:
-        if ask(service, pins[:1], (end - time.monotonic()) / 2):
-            return ask(service, pins, end - time.monotonic())
+        if ask(path, service, pins[:1], (end - time.monotonic()) / 2):
+            return ask(path, service, pins, end - time.monotonic())
     return None
 
 
@@ -117,7 +115,7 @@ def main(path: str) -> int:
     lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
     # A package may be pinned to other versions for other systems or Pythons.
     pins = [line for line in lines if re.match(r"[A-Za-z0-9]", line)]
-    found = audit(pins) if install() else None
+    found = audit(path, pins)
     if found is None:
         print(
             "audit: dependencies were not checked for known vulnerabilities: "
