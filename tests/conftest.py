@@ -38,6 +38,22 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.nodeid.startswith("tests/tpu/"))
 
 
+def pytest_collection_finish():
+    """Turns tf.data's autotuning off, once TensorFlow is imported.
+
+    Its thread can miss that its iterator ends; it then sleeps for up to a
+    minute, and whatever deletes the iterator waits.
+    """
+    if "tensorflow" in sys.modules:
+        tf = sys.modules["tensorflow"]
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        iterate = tf.data.Dataset.__iter__
+        tf.data.Dataset.__iter__ = lambda self: iterate(
+            self.with_options(options)
+        )
+
+
 def pytest_deselected(items):
     if not items:
         return
