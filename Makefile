@@ -57,6 +57,13 @@ test-slow: .venv/.dev
 	  || echo "PyTorch or timm is missing: their tests are skipped."
 	$(TEST) -m slow $(BOTH) $(ARGS)
 
+# ARGS are the names of some, such as "tf_largebatch.rules.*"; results are kept
+# in mutants/ and not computed again. It takes two hours on two cores.
+mutants: .venv/.dev
+	TF_CPP_MIN_LOG_LEVEL=2 KERAS_BACKEND=tensorflow \
+	  $(BIN)/mutmut run --max-children 2 $(ARGS)
+	$(BIN)/mutmut results | grep -v ": not checked$$" || true
+
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

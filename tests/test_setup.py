@@ -192,6 +192,12 @@ def test_an_index_that_lacks_something(clone, pages, said):
         fails(set_up(clone, url), clone, *said)
 
 
+def test_a_build_without_an_index(clone):
+    project(clone, dev="[]", requires='["some-backend"]')
+    run = set_up(clone, "http://127.0.0.1:9/simple")
+    fails(run, clone, "simple/some-backend/", "refused", "check the network")
+
+
 def test_a_build_may_use_only_what_is_pinned(clone):
     project(clone, dev="[]", requires='["some-backend"]')
     wheel = "some_backend-1.0-py3-none-any.whl"

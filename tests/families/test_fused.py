@@ -40,7 +40,15 @@ def run(family, case, starts, gradients):
     return ends, slots
 
 
-@pytest.mark.parametrize("case", CASES["CASES"])
+@pytest.mark.parametrize(
+    "family, case",
+    # Both families call the same kernels: one for each case, in turn.
+    [
+        ("tf_keras" if number % 2 else "keras", case)
+        for number, case in enumerate(CASES["CASES"])
+    ],
+    indirect=["family"],
+)
 def test_they_equal_the_plain_rule(
     family, case, starts, gradients, without_kernels
 ):
