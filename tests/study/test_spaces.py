@@ -60,7 +60,15 @@ def test_an_integer_scale_has_all_its_integers_equally_often():
 
 def test_a_choice_has_all_its_values_equally_often():
     (axis,) = spaces.parse({"power": {"scale": "choice", "values": [1, "x"]}})
+    assert axis.name == "power"
     assert [axis.value(n / 4) for n in range(4)] == [1, 1, "x", "x"]
+
+
+@pytest.mark.parametrize(
+    "value, expected", [(3, True), (True, False), (3.0, False), ("3", False)]
+)
+def test_an_integer_is_no_boolean_and_no_float(value, expected):
+    assert spaces.is_integer(value) is expected
 
 
 def tied(**entry):
@@ -144,8 +152,12 @@ def test_more_points_continue_the_sequence():
     assert spaces.points(space, 20, 7)[:8] == spaces.points(space, 8, 7)
 
 
-def test_another_seed_gives_other_points():
-    drawn = [spaces.points(space_of(2), 4, seed)[0] for seed in range(4)]
+@SEQUENCES
+def test_another_seed_gives_other_points(sequence):
+    drawn = [
+        spaces.points(space_of(2), 4, seed, sequence=sequence)[0]
+        for seed in range(4)
+    ]
     assert len({tuple(point.values()) for point in drawn}) == 4
 
 
