@@ -1,11 +1,13 @@
 """Records looked through: what is counted, and what is found wrong."""
 
+import concurrent.futures
 import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_largebatch import parallel
 from tf_largebatch.bert import check, demo, vocabulary
 from tf_largebatch.errors import UserError
 
@@ -213,7 +215,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_folder_is_looked_through(folder):
+def test_a_folder_is_looked_through(folder, monkeypatch):
+    """In a thread; `data bert --check` is tested with a process."""
+    start = concurrent.futures.ThreadPoolExecutor
+    monkeypatch.setattr(parallel, "start", start)
     vocab_file = check.vocabulary_of(str(folder), None)
     phase, squad = check.run(str(folder), vocab_file, 1)
     assert phase.name == f"{folder}/phase1/train"

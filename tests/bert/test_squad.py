@@ -60,7 +60,7 @@ def exported(trained, small, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def replicas(folder, run_script):
-    """What `squad_replicas.py` finds on 1, 2 and 4 devices."""
+    """What `squad_replicas.py` finds on 1 and 2 devices."""
     return run_script("bert/squad_replicas.py", QUESTIONS=str(folder))
 
 
@@ -76,18 +76,17 @@ def values(arrays, prefix):
 # the gradient is what rounding leaves of 0, and Adam makes whole steps of it.
 WITHOUT_EFFECT = (
     "key/bias",
-    "layer_1/output_layer_norm/beta",
+    "layer_0/output_layer_norm/beta",
     "predictions/transform/logits/bias",
 )
 
 
-@pytest.mark.parametrize("way", ["1x4", "2x2", "4x1"])
-def test_devices_and_micro_batches_make_no_difference(way, replicas):
+def test_devices_and_micro_batches_make_no_difference(replicas):
     """5 steps end at the same parameters."""
     norm = np.linalg.norm
     moved = values(replicas, "1x1 moved ")
     found, expected = (
-        values(replicas, f"{each} end ") for each in (way, "1x1")
+        values(replicas, f"{each} end ") for each in ("2x4", "1x1")
     )
     assert found.keys() == expected.keys() == moved.keys()
     compared = 0
@@ -98,19 +97,18 @@ def test_devices_and_micro_batches_make_no_difference(way, replicas):
         assert norm(found[name] - value) <= allowed, name
         assert norm(moved[name]) > 0 or "pooler" in name
         compared += 1
-    assert compared == len(expected) - 4
+    assert compared == len(expected) - 3
 
 
-@pytest.mark.parametrize("way", ["1x4", "2x2", "4x1"])
-def test_figures_of_training_are_those_of_the_global_batch(way, replicas):
-    found, expected = (values(replicas, f"{each} ") for each in (way, "1x1"))
+def test_figures_of_training_are_those_of_the_global_batch(replicas):
+    found, expected = (values(replicas, f"{each} ") for each in ("2x4", "1x1"))
     for name in ("training_loss", "gradient_norm"):
         assert found[name] == pytest.approx(expected[name], rel=1e-5)
     assert found["learning_rate"] == expected["learning_rate"]
 
 
 def test_the_pooler_stays_as_it_is(replicas):
-    moved = values(replicas, "2x2 moved ")
+    moved = values(replicas, "2x4 moved ")
     still = {name for name, value in moved.items() if not value.any()}
     assert still == {"pooler_transform/kernel:0", "pooler_transform/bias:0"}
 

@@ -1,5 +1,7 @@
 """Text made into the data of both phases, and of SQuAD."""
 
+import concurrent.futures
+import functools
 import json
 import pathlib
 
@@ -12,6 +14,11 @@ from tf_largebatch.errors import UserError
 
 DOCUMENTS = 24
 FIFTH = 0.2
+SQUAD = {
+    "squad_train": demo.TRAIN,
+    "squad_dev": demo.DEV,
+    "squad_length": 128,
+}
 SMALL = {
     "max_seq_length": (16, 32),
     "max_predictions_per_seq": (2, 5),
@@ -54,9 +61,12 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def build(corpus, tmp_path_factory):
-    """A function that makes data of that text, cut into small files."""
+    """A function that makes data of that text, cut into small files.
 
-    def run(processes, **changes):
+    It does so in threads, unless it is told how to start processes.
+    """
+
+    def run(start=concurrent.futures.ThreadPoolExecutor, **changes):
         folder = tmp_path_factory.mktemp("made") / "data"
         settings = text.Settings(
             **{
@@ -68,20 +78,35 @@ def build(corpus, tmp_path_factory):
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(text, "LEAST_TEXT", 800)
-            return folder, text.build(folder, settings, processes)
+            patch.setattr(parallel, "start", start)
+            return folder, text.build(folder, settings, 2)
 
     return run
 
 
 @pytest.fixture(scope="module")
 def made(build):
-    """The data, with SQuAD's, made by two processes."""
-    squad = {
-        "squad_train": demo.TRAIN,
-        "squad_dev": demo.DEV,
-        "squad_length": 128,
-    }
-    return build(2, **squad)
+    """The data, with SQuAD's."""
+    return build(**SQUAD)
+
+
+@pytest.fixture(scope="module")
+def learnt(build):
+    """A function that makes data with a vocabulary of its own."""
+    return functools.partial(
+        build,
+        vocab_file="",
+        vocab_size=60,
+        max_seq_length=(64,),
+        max_predictions_per_seq=(10,),
+        **SQUAD,
+    )
+
+
+@pytest.fixture(scope="module")
+def by_processes(learnt):
+    """Such data, made by two processes."""
+    return learnt(parallel.start)
 
 
 def examples(folder, name):
@@ -135,14 +160,13 @@ def test_the_records_are_counted(made):
     assert json.loads((folder / "data.json").read_text())["records"] == counts
 
 
-def test_the_number_of_processes_makes_no_difference(made, build):
-    folder, counts = made
-    again, _ = build(1)
+def test_processes_make_no_difference(by_processes, learnt):
+    folder, counts = by_processes
+    again, _ = learnt()
     tokens = (folder / "vocab.txt").read_text()
     assert (again / "vocab.txt").read_text() == tokens
     for name in counts:
-        if name != "squad/train":
-            assert examples(folder, name) == examples(again, name)
+        assert examples(folder, name) == examples(again, name)
 
 
 def test_every_file_has_a_seed_of_its_own(tmp_path, monkeypatch):
@@ -278,20 +302,14 @@ def test_the_questions_have_the_length_asked_for(made):
     assert counts["squad/train"] == len(found) >= 30
 
 
-def test_a_vocabulary_is_learnt_from_the_text_for_training(build):
+def test_a_vocabulary_is_learnt_from_the_text_for_training(by_processes):
     """A letter that only documents for validation have is not in it."""
-    folder, counts = build(
-        1,
-        vocab_file="",
-        vocab_size=60,
-        max_seq_length=(64,),
-        max_predictions_per_seq=(10,),
-    )
+    folder, counts = by_processes
     tokens = vocabulary.read(str(folder / "vocab.txt"))
     assert len(tokens) == 60
     assert {"t", "x", "##a"} <= set(tokens)
     assert not {"v", "##v"} & set(tokens)
-    assert [*counts] == ["phase1/train", "phase1/validation"]
+    assert [*counts] == ["phase1/train", "phase1/validation", "squad/train"]
     found = examples(folder, "phase1/train")
     assert {len(each["input_ids"]) for each in found} == {64}
     assert not any(1 in restored(each) for each in found)  # [UNK]

@@ -1,6 +1,7 @@
 """The network: its size, its start, and its output against NumPy's."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -53,8 +54,10 @@ def by_path(model):
         for each in PARAMETERS
     ],
 )
-def test_the_known_numbers_of_parameters(depth):
-    model = build(model_id=depth, width_multiplier=1.0, classes=1000)
+def test_the_known_numbers_of_parameters(depth, wide):
+    model = wide
+    if depth != 50:
+        model = build(model_id=depth, width_multiplier=1.0, classes=1000)
     trainable = model.trainable_variables
     assert (sizes(trainable), len(trainable)) == PARAMETERS[depth]
     # Moving statistics are as many as gammas and betas.
@@ -127,9 +130,20 @@ def test_no_two_kernels_start_alike_and_the_seed_decides_all():
     assert len({kernel.ravel()[0] for kernel in kernels}) == len(kernels)
 
 
+@pytest.fixture(scope="module")
+def narrow():
+    """A function that returns a narrow model, the same one for a depth."""
+    return functools.cache(
+        lambda depth: build(
+            model_id=depth, size=64, virtual_batch_size=2, epsilon=EPSILON
+        )
+    )
+
+
 @pytest.mark.parametrize("depth", [18, 50])
-def test_names_are_unique_and_the_same_in_every_model(depth):
-    first, second = (build(model_id=depth) for _ in range(2))
+def test_names_are_unique_and_the_same_in_every_model(depth, narrow, wide):
+    first = narrow(depth)
+    second = wide if depth == 50 else build(model_id=depth)
     names = [
         [weight.name for weight in each.weights] for each in (first, second)
     ]
@@ -227,10 +241,8 @@ def randomized(model):
 
 @pytest.mark.parametrize("depth", [18, 50])
 @pytest.mark.parametrize("training", [True, False])
-def test_outputs_are_those_of_numpy(depth, training):
-    model = randomized(
-        build(model_id=depth, size=64, virtual_batch_size=2, epsilon=EPSILON)
-    )
+def test_outputs_are_those_of_numpy(depth, training, narrow):
+    model = randomized(narrow(depth))
     images = np.random.default_rng(1).normal(size=(4, 64, 64, 3))
     oracle = Oracle(model, depth, group=2 if training else None)
     expected = dict(oracle.stages(images))

@@ -55,6 +55,26 @@ def shallow(name, batch=None, micro_batch=None):
     return config
 
 
+@pytest.fixture(scope="module", autouse=True)
+def trace():
+    """A function that traces a step; `programs.trace` does so once a step."""
+    real, known = programs.trace, {}
+
+    def trace(config, replicas):
+        tf_keras.backend.clear_session()  # Names begin anew.
+        return real(config, replicas)
+
+    def trace_once(config, replicas):
+        key = str(config.as_dict()), replicas
+        if key not in known:
+            known[key] = trace(config, replicas)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(programs, "trace", trace_once)
+        yield trace
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return preflight.Cache(tmp_path_factory.mktemp("cache"))
@@ -73,9 +93,9 @@ def examined(cache):
 
 
 def test_a_resnet_compiles_with_its_sums_over_all_replicas(examined):
-    found = examined("resnet50/nesterov_b_32k", batch=512)
+    found = examined("resnet50/nesterov_b_32k", batch=1024, micro_batch=128)
     assert found.problem is None
-    assert (found.micro_batch, found.micro_batches) == (64, 1)
+    assert (found.micro_batch, found.micro_batches) == (128, 1)
     assert found.devices == 8 and found.steps == 2512
     # Nesterov has one slot for each parameter, and counts its steps.
     assert found.slots == found.parameters + 8
@@ -88,8 +108,8 @@ def test_a_resnet_compiles_with_its_sums_over_all_replicas(examined):
 
 def test_more_micro_batches_cost_more_and_need_no_more(examined):
     """Of half the size, so that what is there at once is not more."""
-    one = examined("resnet50/lars_32k", batch=1024, micro_batch=128)
-    two = examined("resnet50/lars_32k", batch=1024, micro_batch=64)
+    one = examined("resnet50/nesterov_b_32k", batch=1024, micro_batch=128)
+    two = examined("resnet50/nesterov_b_32k", batch=1024, micro_batch=64)
     assert (one.micro_batches, two.micro_batches) == (1, 2)
     assert two.temporaries < one.temporaries
     # Gradients are written and read once more.
@@ -98,7 +118,7 @@ def test_more_micro_batches_cost_more_and_need_no_more(examined):
 
 
 def test_a_bert_compiles(examined):
-    found = examined("bert_large/lamb_32k/phase1", batch=512)
+    found = examined("bert_large/lamb_32k/phase1", batch=512, micro_batch=64)
     assert found.problem is None
     assert found.slots == 2 * found.parameters + 8
     assert found.optimizer_floor == 40 * found.parameters / 4
@@ -111,25 +131,21 @@ def test_what_does_not_divide_is_a_result(examined):
     json.dumps(found.as_json(), allow_nan=False)
 
 
-def test_what_does_not_fit_says_what_would(cache):
-    small = dataclasses.replace(EIGHT)
-    config = shallow("resnet50/nesterov_b_32k", batch=2048, micro_batch=256)
-    whole = preflight.examine("one", config, EIGHT, cache)
-    less = shallow("resnet50/nesterov_b_32k", batch=2048, micro_batch=64)
-    needed = preflight.examine("other", less, EIGHT, cache).needed
-    assert needed < whole.needed
-    chip = dataclasses.replace(slices.CHIPS["v3"], memory=2 * needed)
-    slices.CHIPS["v3"], before = chip, slices.CHIPS["v3"]
-    try:
-        found = preflight.examine("one", config, small, cache)
-    finally:
-        slices.CHIPS["v3"] = before
+def test_what_does_not_fit_says_what_would(examined, cache, monkeypatch):
+    recipe = ("resnet50/nesterov_b_32k", 1024)
+    whole, less = (examined(*recipe, size).needed for size in (128, 64))
+    assert less < whole
+    # A core has half of it.
+    chip = dataclasses.replace(slices.CHIPS["v3"], memory=2 * less)
+    monkeypatch.setitem(slices.CHIPS, "v3", chip)
+    found = preflight.examine("one", shallow(*recipe, 128), EIGHT, cache)
     assert found.problem == "does not fit"
     assert found.fits_with == 64
 
 
-def test_the_compilers_error_is_a_result(cache, monkeypatch):
+def test_the_compilers_error_is_a_result(trace, cache, monkeypatch):
     monkeypatch.setattr(programs, "COPY", programs.re.compile("(no)(thing)"))
+    monkeypatch.setattr(programs, "trace", trace)
     config = shallow("resnet50/nesterov_b_32k", batch=512)
     found = preflight.examine("one", config, EIGHT, cache)
     assert found.problem.startswith("step: ")
@@ -173,16 +189,16 @@ def test_every_kind_of_recipe_has_only_what_a_tpu_can_do(examined, name):
 
 
 @pytest.mark.parametrize(
-    "name",
+    "name, batch",
     [
-        "resnet50/nesterov_b_32k",
-        "bert_large/adam_32k/phase1",
-        "bert_large/adam_32k/squad",
+        ("resnet50/lars_32k", 1024),
+        ("bert_large/lamb_32k/phase1", 512),
+        ("bert_large/adam_32k/squad", 1024),
     ],
 )
-def test_replicas_that_are_pretended_share_the_batch(name):
-    step = programs.trace(shallow(name, 96 * 64, 32 * 64 // 64 * 2), 96 // 2)
-    assert step.micro_batch_size * step.micro_batches == 128
+def test_replicas_that_are_pretended_share_the_batch(name, batch):
+    step = programs.trace(shallow(name, batch, 64), 8)
+    assert step.micro_batch_size * step.micro_batches == batch // 8
     texts = [each.text for each in step.programs]
     reduced = sum(text.count("stablehlo.all_reduce") for text in texts)
     assert reduced > 10
@@ -190,34 +206,37 @@ def test_replicas_that_are_pretended_share_the_batch(name):
     assert groups
 
 
-def test_a_program_is_known_again_when_it_is_traced_again():
-    config = shallow("resnet50/nesterov_b_32k", batch=512)
-    one, two = (programs.trace(config, 8).programs[0] for _ in range(2))
-    assert one.text != two.text
-    assert preflight.canonical(one.text) == preflight.canonical(two.text)
-    other = programs.trace(shallow("resnet50/lars_32k", batch=512), 8)
-    assert preflight.canonical(other.programs[0].text) != (
-        preflight.canonical(one.text)
+def test_another_optimizer_is_another_program():
+    one, other = (
+        programs.trace(shallow(f"resnet50/{name}_32k", 1024, 64), 8).optimizer
+        for name in ("nesterov_b", "lars")
     )
+    assert preflight.canonical(one.text) != preflight.canonical(other.text)
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet50/lars_32k", "bert_large/lamb_32k/phase1"]
+    "name, batch",
+    [
+        ("resnet50/nesterov_b_32k", 1024),
+        ("bert_large/lamb_32k/phase1", 512),
+    ],
 )
-def test_programs_are_those_of_variables_with_values(name, monkeypatch):
-    config = shallow(name, batch=1024, micro_batch=64)
-    tf_keras.backend.clear_session()  # Names begin anew.
+def test_programs_are_known_again_traced_with_values(
+    name, batch, trace, monkeypatch
+):
+    """When they are traced again, of variables with values of their own."""
+    config = shallow(name, batch, 64)
     step = programs.trace(config, 8)
     monkeypatch.setattr(
         programs, "of_shared_memory", lambda create, **kwargs: create(**kwargs)
     )
-    tf_keras.backend.clear_session()
-    with_values = programs.trace(config, 8)
+    with_values = trace(config, 8)
     for one, other in zip(
         (*step.programs, step.optimizer),
         (*with_values.programs, with_values.optimizer),
         strict=True,
     ):
+        assert one.text != other.text
         assert preflight.canonical(one.text) == preflight.canonical(other.text)
         assert one.variables == other.variables
 
@@ -271,6 +290,27 @@ FIGURES = Figures(
     flops=123e12,
     accessed=450e9,
 )
+
+
+def test_the_largest_smaller_micro_batch_that_fits_is_found(monkeypatch):
+    """Of 64, 32, 16 and 8: the first ends the compiler, the next is large."""
+
+    def trace(config, replicas):
+        size = config.trainer.micro_batch_size
+        program = programs.Program("step", str(size), 1, 0)
+        return programs.Step([program], program, 0, 0, 0, 0, size, 1)
+
+    def compile(text, topology):
+        if text == "64":
+            return f"{preflight.NO_MEMORY}: Ran out of memory"
+        needed = EIGHT.memory * int(text) / 20
+        return dataclasses.replace(FIGURES, temporaries=needed)
+
+    monkeypatch.setattr(programs, "trace", trace)
+    monkeypatch.setattr(compiler, "compile", compile)
+    config = shallow("resnet50/nesterov_b_32k", batch=1024, micro_batch=128)
+    none = preflight.Cache(None)
+    assert preflight.smaller(config, trace(config, 8), EIGHT, none) == 16
 
 
 def test_a_step_is_the_sum_of_its_programs():
