@@ -66,7 +66,7 @@ HARM = {
     "bomb of merged keys": bomb(merged=True),
     "a value inside itself": "trainer: &a {optimizer_config: *a}",
     "a list inside itself": "trainer: &a [*a]",
-    "deep": "a: " + "[" * 3000,
+    "deep": "a: " + "[" * 1000,
     "a program": "!!python/object/apply:os.system ['touch harmed']",
     "a module": "trainer: !!python/module:antigravity x",
     "an object": "trainer: !!python/object/new:os.system ['touch harmed']",
@@ -264,8 +264,19 @@ URLS = (
 )
 
 
-@pytest.mark.parametrize("url", URLS)
-@pytest.mark.parametrize("action", WITH_STORAGE)
+# Of every action one that nothing answers and one that is no URL.
+@pytest.mark.parametrize(
+    "action, url",
+    [
+        *(("status", url) for url in URLS),
+        *(
+            (action, url)
+            for action in WITH_STORAGE
+            for url in (URLS[0], URLS[5])
+            if action != "status"
+        ),
+    ],
+)
 def test_no_password_is_told_by_any_command(
     action, url, closed, tmp_path, monkeypatch, capfd, caplog
 ):

@@ -66,7 +66,7 @@ def test_patterns_are_a_list_or_separated_by_commas(shards):
         assert source.counts == [1, 2]
 
 
-@pytest.mark.parametrize("hosts", [1, 2, 3, 4, 7, 20])
+@pytest.mark.parametrize("hosts", [1, 3, 14])
 def test_spans_are_disjoint_complete_and_equal_within_one(shards, hosts):
     source = records.open_files(shards(4, 1, 6, 2))
     shares = [numbers_of(source.span(host, hosts)) for host in range(hosts)]
@@ -122,17 +122,19 @@ def steps_of(pattern, hosts, streams, first=0, steps=5, batch=12):
     ]
 
 
-@pytest.mark.parametrize("counts", [(7, 5, 8, 4), (20, 4)])
+@pytest.mark.parametrize(
+    "counts, hosts, resumed", [((7, 5, 8, 4), 4, 2), ((20, 4), 2, 4)]
+)
 def test_steps_are_the_same_on_as_many_hosts_as_divide_the_streams(
-    shards, counts
+    shards, counts, hosts, resumed
 ):
     """Of files, or of spans where there are fewer files than streams."""
     pattern = shards(*counts)
-    one, two, four = (steps_of(pattern, hosts, 4) for hosts in (1, 2, 4))
-    assert one == two == four
+    one = steps_of(pattern, 1, 4)
     assert all(len(step) == 4 for step in one)
+    assert steps_of(pattern, hosts, 4) == one
     # The steps that went before are those that are left out.
-    assert steps_of(pattern, 2, 4, first=2, steps=3) == one[2:]
+    assert steps_of(pattern, resumed, 4, first=2, steps=3) == one[2:]
 
 
 def test_without_streams_each_host_is_one(shards):

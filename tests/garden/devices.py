@@ -1,8 +1,6 @@
 """Trains and evaluates on 1, 2 and 4 devices; saves what came of it.
 
-    PICTURES=FOLDER PART=lars python devices.py OUTPUT.npz
-
-The part is an optimizer to train with, or `evaluations`.
+    PICTURES=FOLDER OPTIMIZER=lars python devices.py OUTPUT.npz
 
 A script, because logical devices must be made before TensorFlow starts.
 """
@@ -28,8 +26,11 @@ SIZE, CLASSES = CONFTEST["SIZE"], CONFTEST["CLASSES"]
 STEPS = 5
 BATCH = 256
 SEEDS = 3
-# Replicas, and micro-batches of each.
-WAYS = [(1, 1), (1, 4), (2, 2), (4, 1)]
+# Replicas, and micro-batches of each, by optimizer.
+WAYS = {
+    "lars": [(1, 1), (1, 4), (2, 1)],
+    "nesterov": [(1, 1), (2, 2), (4, 1)],
+}
 OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "nesterov": lambda: Nesterov(schedule(0.1), 0.9, weight_decay=1e-3),
     "lars": lambda: LARS(schedule(4.0)),
@@ -44,14 +45,13 @@ def main(output: str) -> None:
         {"disable_meta_optimizer": True}
     )
     make_devices(4)
-    part = os.environ["PART"]
-    found = evaluations() if part == "evaluations" else trainings(part)
+    found = [*trainings(os.environ["OPTIMIZER"]), *evaluations()]
     np.savez(output, **dict(found))
 
 
 def trainings(optimizer: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields what comes of training with an optimizer, in every way."""
-    for replicas, micro_batches in WAYS:
+    """Yields what comes of training with an optimizer, in its ways."""
+    for replicas, micro_batches in WAYS[optimizer]:
         for key, value in train(replicas, micro_batches, optimizer):
             yield f"{replicas}x{micro_batches} {key}", value
 

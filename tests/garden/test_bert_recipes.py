@@ -13,7 +13,7 @@ from tf_largebatch import configs
 from tf_largebatch import tf_keras as largebatch
 from tf_largebatch.cli import train
 from tf_largebatch.errors import UserError
-from tf_largebatch.garden import recipes, run_folder, settings
+from tf_largebatch.garden import recipes, settings
 from tf_largebatch.garden.overrides import override
 from tf_largebatch.study import spaces
 from tf_largebatch.tf_keras import model_garden
@@ -423,7 +423,6 @@ def test_params_yaml_brings_it_back(name, tmp_path):
     ).as_dict()
     override(again, values, "params.yaml")
     assert again.as_dict() == config.as_dict()
-    run_folder.write_parameters(str(tmp_path), config)
     known = settings.of_run(str(tmp_path / "ckpt-1"))
     assert known.as_dict() == config.as_dict()
     assert type(known.task) is type(config.task)

@@ -74,7 +74,7 @@ def stopped_at(step, folder, copy):
         (NESTEROV, "train"),
         (LARS, "train_and_post_eval"),
         (ADAM, "train_and_eval"),
-        (LAMB, "train"),
+        pytest.param(LAMB, "train", marks=pytest.mark.slow),
         *(pytest.param(name, "train", marks=LONG) for name in OTHERS),
     ],
 )
