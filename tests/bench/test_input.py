@@ -15,8 +15,14 @@ CONTESTS = {
 
 
 @pytest.fixture(scope="module")
-def figures():
-    return bench.measure(1, batch=4, images=6, examples=6)
+def figures(text):
+    def make_text(folder, count):
+        assert count == 6
+        return text
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "make_text", make_text)
+        return bench.measure(1, batch=4, images=6, examples=6)
 
 
 @pytest.fixture(scope="module")

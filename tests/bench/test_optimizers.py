@@ -75,8 +75,8 @@ def test_the_table_and_the_bars_have_a_line_each(figures):
 
 
 def test_what_fails_says_so():
-    wrong = optimizers.Contestant("LAMB", "x", "keras", "keras.NoSuch", {})
-    with pytest.raises(RunError, match="(?s)x, graph failed: .*NoSuch"):
+    wrong = optimizers.Contestant("LAMB", "x", "optax", "optax.no_such", {})
+    with pytest.raises(RunError, match="(?s)x, jax failed: .*no_such"):
         optimizers.Process(wrong, sizes.small(), optimizers.sys.executable)
 
 

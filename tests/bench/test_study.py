@@ -1,8 +1,11 @@
 """The study's benchmark, run for real at its smallest size."""
 
+import functools
 import json
 import math
 import os
+import queue
+import threading
 
 import pytest
 
@@ -12,7 +15,25 @@ from tf_largebatch.cli.main import main
 OURS = "fit, tf_largebatch.keras.Nesterov"
 
 
-def test_it_prints_and_writes_the_figures(tmp_path, capsys, monkeypatch):
+def work_here(steps, trials, count):
+    """Does in this process, and with its program, what others would."""
+    done = queue.Queue()
+    study.work(steps, trials, threading.Barrier(count), done)
+    return [done.get()]
+
+
+@pytest.mark.parametrize(
+    "together",
+    [
+        pytest.param(study.work_together, marks=pytest.mark.slow),
+        work_here,
+    ],
+)
+def test_it_prints_and_writes_the_figures(
+    together, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(study, "Bench", functools.cache(study.Bench))
+    monkeypatch.setattr(study, "work_together", together)
     path = tmp_path / "figures.json"
     fits = {OURS: study.FITS[OURS]}
     monkeypatch.setattr(study, "FITS", fits)

@@ -156,16 +156,22 @@ def test_a_full_disk_is_one_line(compared, small, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+    "number, status",
+    [
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        (signal.SIGINT, 130),
+    ],
 )
 def test_stopped_and_started_again_it_ends_the_same(
     number, status, compared, small, tmp_path
 ):
+    """With the rows of one optimizer, whose lines are the same."""
+    rows = ["nesterov_power_2", "nesterov_power_1"]
     folder = tmp_path / "study"
-    command = [sys.executable, "-m", "tf_largebatch.cli.main", *small]
+    arguments = [*small, f"--rows={','.join(rows)}", f"--out={folder}"]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
     process = subprocess.Popen(
-        [*command, f"--out={folder}"],
+        [sys.executable, "-m", "tf_largebatch.cli.main", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
@@ -177,13 +183,13 @@ def test_stopped_and_started_again_it_ends_the_same(
     assert "Traceback" not in said
     assert "the same command goes on from there" in said
     done = len(lines_of(folder))
-    assert 1 <= done < 12
+    assert 1 <= done < 6
     # The ledger has them, so nothing depends on this.
     (folder / "trials.jsonl").unlink()
 
-    assert main([*small, f"--out={folder}"]) == 0
+    assert main(arguments) == 0
     assert without_seconds(lines_of(folder)) == without_seconds(
-        lines_of(compared)
+        line for line in lines_of(compared) if line["row"] in rows
     )
 
 

@@ -5,20 +5,31 @@ import json
 import pytest
 
 from tf_largebatch.cli.main import main
-from tf_largebatch.study import table_rows
+from tf_largebatch.study import protocol
 from tf_largebatch.workloads import tiny_bert
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """The folder of a comparison of two rows, without XLA, to save time."""
+    """The folder of a comparison of two rows.
+
+    Without XLA, of a single layer and with few examples, to save time.
+    """
+    create = protocol.create
+
+    def small(*arguments, **sizes):
+        study = create(*arguments, **sizes)
+        study["workload"]["encoder"]["num_layers"] = 1
+        study["workload"]["examples"]["dupe_factor"] = 3
+        study["workload"]["measured"] = 128
+        study["table"]["rows"] = study["table"]["rows"][:3:2]
+        return study
+
     folder = tmp_path_factory.mktemp("compare_bert") / "study"
     sizes = ["--trials=1", "--seeds=1", "--steps=8", "--workers=1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny_bert.Task, "jit_compile", False)
-        patch.setattr(
-            table_rows, "choose", lambda table, _: table["rows"][:3:2]
-        )
+        patch.setattr(protocol, "create", small)
         assert main(["compare", "--table=bert", *sizes, f"--out={folder}"]) == 0
     return folder
 

@@ -1,5 +1,6 @@
 """`tf-largebatch data bert`: makes data from text, and looks through it."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import sys
 
 import pytest
 
+from tf_largebatch import parallel
 from tf_largebatch.bert import demo, text
 from tf_largebatch.cli.main import main
 
@@ -25,11 +27,13 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Data of a small text, made by the command."""
+    """Data of a small text, made by the command, in this process."""
     folder = tmp_path_factory.mktemp("bert")
     (folder / "text.txt").write_text(SENTENCES)
     arguments = [f"--input={folder}/text.txt", f"--out={folder}/data", *FLAGS]
-    assert main(["data", "bert", *arguments]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "start", concurrent.futures.ThreadPoolExecutor)
+        assert main(["data", "bert", *arguments]) == 0
     return folder / "data"
 
 
@@ -150,7 +154,11 @@ def test_nothing_is_written_over(made, capsys):
 
 
 @pytest.mark.parametrize(
-    "number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+    "number, status",
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        (signal.SIGTERM, 143),
+    ],
 )
 def test_a_stop_leaves_nothing_behind(number, status, made, tmp_path):
     """In the midst of the work, as Ctrl-C in a shell: to all processes."""

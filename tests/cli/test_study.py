@@ -14,7 +14,7 @@ import yaml
 from optuna.trial import TrialState
 
 from tf_largebatch.cli.main import main
-from tf_largebatch.study import storage
+from tf_largebatch.study import plots, storage
 from tf_largebatch.study.ledger import Ledger
 
 SIZES = "--table=table2 --trials=2 --seeds=2 --steps=12 --seed=3".split()
@@ -40,6 +40,20 @@ def trains_nothing(monkeypatch):
     monkeypatch.setattr(
         "tf_largebatch.study.training.Trainer", FakeTrainer, raising=True
     )
+
+
+def undrawn(file, alt, figure):
+    """Returns a picture that is composed and not drawn, which takes longest."""
+    return plots.Picture(file, alt, b"PNG", 10, 10)
+
+
+@pytest.fixture
+def draws_nothing(monkeypatch):
+    """Has no picture drawn."""
+    monkeypatch.setattr(plots, "picture", undrawn)
+
+
+without_drawing = pytest.mark.usefixtures("draws_nothing")
 
 
 @pytest.fixture
@@ -101,6 +115,7 @@ def test_a_study_from_creation_to_report(tmp_path, out, trains_nothing, capsys):
     assert content(created) == written
 
 
+@without_drawing
 def test_a_report_of_what_is_there_so_far(created, out, capsys):
     study("report", out)
     assert (created / "report.html").exists()
@@ -139,6 +154,7 @@ def test_what_may_be_chosen_is_in_the_protocol(tmp_path, out):
     study("status", out)
 
 
+@without_drawing
 def test_a_study_whose_ledger_is_elsewhere(
     tmp_path, out, trains_nothing, capsys
 ):
@@ -315,6 +331,7 @@ def tuned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned") / "study"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tf_largebatch.study.training.Trainer", FakeTrainer)
+        patch.setattr(plots, "picture", undrawn)
         study("create", *SIZES, f"--out={folder}")
         study("run", f"--out={folder}")
     return f"--tuned={folder}"
@@ -323,6 +340,7 @@ def tuned(tmp_path_factory):
 ENDS = ["--from=nesterov_power_2", "--to=lars_power_1"]
 
 
+@without_drawing
 def test_an_ablation_from_one_row_to_another(
     tuned, tmp_path, trains_nothing, capsys, monkeypatch
 ):

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tf_largebatch.study import plots
+
 FakeStudy = runpy.run_path(str(Path(__file__).with_name("fake_study.py")))[
     "FakeStudy"
 ]
@@ -27,3 +29,13 @@ def table2() -> Any:
 def fake_study() -> Any:
     """The class that makes up studies."""
     return FakeStudy
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has pictures that are composed and not drawn, which takes longest."""
+    monkeypatch.setattr(
+        plots,
+        "picture",
+        lambda file, alt, figure: plots.Picture(file, alt, b"PNG", 10, 10),
+    )

@@ -17,7 +17,12 @@ STEPS = 16
 
 @pytest.fixture(scope="module")
 def study():
-    return protocol.create("bert", trials=2, seeds=1, steps=STEPS)
+    """Of a single layer and with few examples, to save time."""
+    study = protocol.create("bert", trials=2, seeds=1, steps=STEPS)
+    study["workload"]["encoder"]["num_layers"] = 1
+    study["workload"]["examples"]["dupe_factor"] = 3
+    study["workload"]["measured"] = 128
+    return study
 
 
 @pytest.fixture(scope="module")

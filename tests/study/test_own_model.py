@@ -50,6 +50,7 @@ SMALL = {
     "seed": 3,
 }
 built: list[int] = []
+without_drawing = pytest.mark.usefixtures("undrawn")
 
 
 def build():
@@ -136,6 +137,7 @@ def test_the_report_is_about_this_model(finished):
     assert "study.compare" in page
 
 
+@without_drawing
 def test_the_same_call_again_does_nothing_twice(finished, tmp_path):
     folder = shutil.copytree(finished[0], tmp_path / "copy")
     built.clear()
@@ -144,6 +146,7 @@ def test_the_same_call_again_does_nothing_twice(finished, tmp_path):
     assert lines_of(folder) == lines_of(finished[0])
 
 
+@without_drawing
 def test_stopped_and_called_again_it_ends_the_same(
     finished, tmp_path, monkeypatch, capsys
 ):
@@ -216,6 +219,7 @@ def test_the_command_line_reports_it_but_cannot_run_it(
         Trainer(read(folder))
 
 
+@without_drawing
 def test_points_are_chosen_by_the_validation_data_that_are_given(tmp_path):
     """Where they say the opposite, the worst rate is the best."""
     space = {
@@ -246,6 +250,7 @@ def test_points_are_chosen_by_the_validation_data_that_are_given(tmp_path):
         assert line["validation"] == pytest.approx(1 - line["test"])
 
 
+@without_drawing
 def test_a_loss_may_be_the_metric(tmp_path):
     summary = compare(
         tmp_path / "study",
@@ -264,6 +269,7 @@ def test_a_loss_may_be_the_metric(tmp_path):
     )
 
 
+@without_drawing
 def test_the_same_call_goes_on_where_keras_numbers_the_metric(tmp_path):
     more = {"direction": "max", "rows": ["Adam"], "trials": 1, "seeds": 1}
     calls = [

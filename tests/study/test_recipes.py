@@ -340,15 +340,18 @@ def test_every_experiment_is_judged():
 
 
 def test_summaries_are_as_they_were_written_last(tmp_path):
-    for values in ({1: 4.0, 2: 3.0}, {2: 2.0, 3: 1.0}):
-        with tf.summary.create_file_writer(str(tmp_path)).as_default():
+    for second, values in enumerate(({1: 4.0, 2: 3.0}, {2: 2.0, 3: 1.0})):
+        new = tmp_path / "new"
+        with tf.summary.create_file_writer(str(new)).as_default():
             for step, value in values.items():
                 tf.summary.scalar("loss", value, step)
+        # Named by the second, and in the same one by how many there were.
+        (written,) = new.iterdir()
+        newest = written.rename(tmp_path / f"events.out.tfevents.{second}")
     found = recipe_training.summaries(tmp_path)
     assert found == {1: {"loss": 4.0}, 2: {"loss": 2.0}, 3: {"loss": 1.0}}
     assert recipe_training.latest(found, "loss", 2) == 2.0
     assert recipe_training.latest(found, "accuracy", 2) is None
-    newest = max(tmp_path.iterdir())
     newest.write_bytes(newest.read_bytes()[:-5])  # Killed while it wrote.
     found = recipe_training.summaries(tmp_path)
     assert found == {1: {"loss": 4.0}, 2: {"loss": 2.0}}

@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from tf_largebatch import folders
-from tf_largebatch.study import plots, protocol, report
+from tf_largebatch.study import protocol, report
 
 VOID = {"meta", "link", "img", "br", "line", "rect"}
 BESIDE = {"trials.jsonl", "summary.json", "study.yaml"}
@@ -75,16 +75,6 @@ def write(study, folder):
     """Writes a study's report and returns the page."""
     report.write(folder, study.plan, study.lines, study.summary)
     return Page((folder / "report.html").read_text(encoding="utf-8"))
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Has pictures that are composed and not drawn, which takes longest."""
-    monkeypatch.setattr(
-        plots,
-        "picture",
-        lambda file, alt, figure: plots.Picture(file, alt, b"PNG", 10, 10),
-    )
 
 
 without_drawing = pytest.mark.usefixtures("undrawn")
@@ -482,6 +472,7 @@ def test_the_same_study_gives_the_same_bytes(folder, table4, tmp_path):
         assert (tmp_path / file).read_bytes() == (folder / file).read_bytes()
 
 
+@without_drawing
 def test_text_of_the_users_is_text(table4, tmp_path):
     study = table4.only("lars").renamed(NASTY)
     page = write(study.with_workload(description=NASTY), tmp_path)
@@ -491,6 +482,7 @@ def test_text_of_the_users_is_text(table4, tmp_path):
         assert re.fullmatch(r"[A-Za-z0-9_-]+\.png", file.name)
 
 
+@without_drawing
 def test_a_study_in_which_nothing_has_run_yet(table4, tmp_path):
     page = write(type(table4)(table4.plan, []), tmp_path)
     assert "made from 0 finished runs" in page.text
@@ -498,6 +490,7 @@ def test_a_study_in_which_nothing_has_run_yet(table4, tmp_path):
     assert all("no run yet" in row for row in page.tables[0][1:])
 
 
+@without_drawing
 @pytest.mark.parametrize(
     "left_out, words",
     [
@@ -516,6 +509,7 @@ def test_an_unfinished_study_is_shown_as_far_as_it_is(
     assert f"made from {len(study.lines)} finished runs" in page.text
 
 
+@without_drawing
 def test_a_study_in_which_every_run_diverged(table4, tmp_path):
     study = table4.only("lars").with_diverged("lars", "tune")
     page = write(study.with_diverged("lars", "seed"), tmp_path)
@@ -523,6 +517,7 @@ def test_a_study_in_which_every_run_diverged(table4, tmp_path):
     assert "5 of 5" in page.tables[0][1]
 
 
+@without_drawing
 def test_a_metric_to_be_lowered(table4, tmp_path):
     study = table4.only("nesterov", "lars").with_workload(
         metric={"name": "loss", "direction": "min"}, target=0.98
@@ -532,6 +527,7 @@ def test_a_metric_to_be_lowered(table4, tmp_path):
     assert "%" not in "".join(page.tables[0][1][3:10])
 
 
+@without_drawing
 def test_rows_that_the_paper_does_not_have_are_named(fake_study, tmp_path):
     study = fake_study.finished(rows=["heavy_ball", "lars"])
     page = write(study, tmp_path)
