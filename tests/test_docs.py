@@ -225,7 +225,16 @@ def test_the_tables_of_variants_name_every_one():
             assert f"`{name}`" in page
 
 
-@pytest.mark.parametrize("group", ["LARS", "LAMB", "Nesterov", "Adam"])
+RATIOS = ("LARS", "LAMB")  # Which have many variants.
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        *("Nesterov", "Adam"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in RATIOS),
+    ],
+)
 def test_the_distances_are_measured(group):
     """To one in the last digit that is shown: processors round otherwise."""
     page = text_of(ROOT / "docs/variants.md")

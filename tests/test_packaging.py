@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 
@@ -166,7 +167,9 @@ def test_nothing_is_installed_that_is_not_pinned():
     installed = {
         # Without what says which build it is, such as +cpu.
         (canonicalize_name(found.name), Version(found.version).public)
-        for found in importlib.metadata.distributions()
+        for found in importlib.metadata.distributions(
+            path=[sysconfig.get_path("purelib")]
+        )
     }
     own = {"tf-largebatch", "timm"}
     assert {each for each in installed - pinned if each[0] not in own} == set()

@@ -159,6 +159,7 @@ def test_a_step_has_the_gradient_of_the_mean_over_the_global_batch(small):
         assert error <= 1e-5 * np.linalg.norm(other) + 1e-7, variable.name
 
 
+@pytest.mark.slow
 def test_a_run_that_is_resumed_ends_at_the_same_bits(trained, small, tmp_path):
     """With dropout, and stopped within an epoch."""
     whole, figures = trained

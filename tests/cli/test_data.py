@@ -127,6 +127,7 @@ def test_a_missing_package_is_named(capsys, monkeypatch, tmp_path):
     assert "pip install 'tf-largebatch[garden]'" in error
 
 
+@pytest.mark.slow
 def test_it_runs_in_a_process_of_its_own(made):
     """Where nothing is imported yet."""
     command = [sys.executable, "-m", "tf_largebatch.cli.main", "data"]

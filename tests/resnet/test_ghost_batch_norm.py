@@ -249,6 +249,7 @@ def test_what_deferral_adds_up_is_no_weight_and_not_saved(model, tmp_path):
     assert model.count_params() == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["1 x 3", "2 x 0", "2 x 3"])
 def test_replicas_and_micro_batches_move_the_same_statistics(way, arrays):
     """Of so many of each; 0 micro-batches means without deferral."""

@@ -117,6 +117,7 @@ def test_more_micro_batches_cost_more_and_need_no_more(examined):
     assert two.flops == pytest.approx(one.flops, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_bert_compiles(examined):
     found = examined("bert_large/lamb_32k/phase1", batch=512, micro_batch=64)
     assert found.problem is None

@@ -98,6 +98,7 @@ def test_splits_are_measured_by_equally_many_examples(workload):
             np.testing.assert_array_equal(x, whole[: CONFIG["measured"]])
 
 
+@pytest.mark.slow
 def test_every_process_makes_the_same_examples(workload):
     """Whatever it hashes strings with."""
     path = os.path.abspath(__file__)
