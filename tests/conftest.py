@@ -8,6 +8,7 @@ import gc
 import os
 import pathlib
 import pwd
+import runpy
 import shutil
 import signal
 import socket
@@ -39,7 +40,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.nodeid.startswith("tests/tpu/"))
 
 
-def pytest_collection_finish(session):
+def pytest_collection_finish():
     """Saves time, once everything is imported.
 
     What was imported stays, so garbage collection does not look through it.
@@ -47,31 +48,8 @@ def pytest_collection_finish(session):
     gc.collect()
     gc.freeze()
     if "tensorflow" in sys.modules:
-        leave_out_autotuning(sys.modules["tensorflow"])
-        if session.config.option.markexpr == "not slow":
-            # Grappler takes a tenth of the time of all tests. The slow ones
-            # run with it.
-            sys.modules["tensorflow"].config.optimizer.set_experimental_options(
-                {"disable_meta_optimizer": True}
-            )
-
-
-def leave_out_autotuning(tf):
-    """Has tf.data not tune iterators.
-
-    The thread that tunes can miss that its iterator ends. It then sleeps for
-    up to a minute, and whatever deletes the iterator waits.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    iterate = tf.data.Dataset.__iter__
-    tf.data.Dataset.__iter__ = lambda self: iterate(self.with_options(options))
-    # These make iterators past that method.
-    strategy = tf.distribute.Strategy
-    from_function = strategy.distribute_datasets_from_function
-    strategy.distribute_datasets_from_function = lambda self, make, *more: (
-        from_function(self, lambda of: make(of).with_options(options), *more)
-    )
+        path = pathlib.Path(__file__).with_name("strategies.py")
+        runpy.run_path(str(path))["leave_out_autotuning"]()
 
 
 def pytest_deselected(items):
