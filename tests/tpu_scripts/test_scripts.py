@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,7 +82,7 @@ class Slice:
             "SLICE": str(folder),
             "PROJECT": "my-project",
             "ZONE": "my-zone",
-            "POLL": "0.1",
+            "POLL": "0.02",
         }
 
     def start(self, script, **settings):
@@ -128,12 +129,20 @@ def empty(tmp_path):
     return Slice(tmp_path)
 
 
-@pytest.fixture
-def there(empty):
-    """A slice that was created, of one machine."""
-    empty.environment["ACCELERATOR"] = "v3-8"
-    status, _, errors = empty.run("create.sh")
+@pytest.fixture(scope="module")
+def created(tmp_path_factory):
+    """The folder of a slice that was created, of one machine."""
+    new = Slice(tmp_path_factory.mktemp("created"))
+    status, _, errors = new.run("create.sh", ACCELERATOR="v3-8")
     assert (status, errors) == (0, "")
+    return new.folder
+
+
+@pytest.fixture
+def there(empty, created):
+    """A slice that was created, of one machine."""
+    shutil.copytree(created, empty.folder, dirs_exist_ok=True)
+    empty.environment["ACCELERATOR"] = "v3-8"
     return empty
 
 
