@@ -19,9 +19,12 @@ sudo apt-get install -qq -y python3.11-venv
 rm -rf tf-largebatch && mkdir tf-largebatch
 tar -xzf tf-largebatch.tar.gz -C tf-largebatch
 python3.11 -m venv venv
-venv/bin/pip install -q -c tf-largebatch/constraints.txt './tf-largebatch[garden]'
-venv/bin/pip uninstall -q -y tensorflow tensorflow-cpu
-venv/bin/pip install -q --force-reinstall --no-deps 'tensorflow-tpu==$TENSORFLOW'
-venv/bin/pip install -q 'libtpu~=0.0.14'
+venv/bin/pip install -q -r tf-largebatch/tools/uv.txt
+export VIRTUAL_ENV=venv
+venv/bin/uv pip install -q -c tf-largebatch/constraints.txt \
+  -b tf-largebatch/build-constraints.txt './tf-largebatch[garden]'
+venv/bin/uv pip uninstall -q tensorflow tensorflow-cpu
+venv/bin/uv pip install -q --reinstall --no-deps 'tensorflow-tpu==$TENSORFLOW'
+venv/bin/uv pip install -q 'libtpu~=0.0.14'
 venv/bin/tf-largebatch recipes >/dev/null
 touch installed"

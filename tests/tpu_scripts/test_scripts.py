@@ -24,7 +24,7 @@ SUDO = '#!/bin/bash\nexec "$@"\n'
 APT = "#!/bin/bash\n"
 PYTHON = """#!/bin/bash
 mkdir -p venv/bin
-cp "$SLICE/bin/pip" "$SLICE/bin/tf-largebatch" venv/bin
+cp "$SLICE/bin/"{pip,uv,tf-largebatch} venv/bin
 """
 NOTE = (
     f"#!{sys.executable}"
@@ -73,6 +73,7 @@ class Slice:
             "apt-get": APT,
             "python3.11": PYTHON,
             "pip": NOTE.format(name="pip"),
+            "uv": NOTE.format(name="uv"),
             "tf-largebatch": NOTE.format(name="commands") + TRAIN,
         }.items():
             (bin / name).write_text(text)
@@ -273,10 +274,14 @@ def test_a_slice_without_the_package_is_repaired(there):
 
 
 def test_tensorflow_for_tpus_is_installed_last(there):
-    pips = [" ".join(words) for words in there.noted("pip")]
-    package, without, tensorflow, library = pips
+    assert there.noted("pip") == [
+        ["install", "-q", "-r", "tf-largebatch/tools/uv.txt"]
+    ]
+    calls = [" ".join(words) for words in there.noted("uv")]
+    package, without, tensorflow, library = calls
     assert package.endswith("./tf-largebatch[garden]")
-    assert without.endswith("uninstall -q -y tensorflow tensorflow-cpu")
+    assert "-b tf-largebatch/build-constraints.txt" in package
+    assert without.endswith("uninstall -q tensorflow tensorflow-cpu")
     assert tensorflow.endswith("--no-deps tensorflow-tpu==2.20.0")
     assert "libtpu" in library
     # What is committed is there, and was asked for its recipes.
