@@ -127,6 +127,17 @@ def test_every_kind_of_selector_comes_back(family, selector):
     assert again._treatments[1].decayed == expected_biases
 
 
+def test_functions_may_be_given_as_custom_objects(family):
+    def only_tails(path, shape):
+        return path.endswith("tail")
+
+    optimizer = family.largebatch.Adam(exclude_from_weight_decay=only_tails)
+    config = optimizer.get_config()
+    known = {"only_tails": only_tails}
+    again = type(optimizer).from_config(config, custom_objects=known)
+    assert again.get_config() == config
+
+
 @pytest.mark.parametrize("variant", LARS_VARIANTS)
 def test_variants_of_lars_resolve_in_the_config(family, variant):
     config = family.optimizer("LARS", variant=variant).get_config()
