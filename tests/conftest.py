@@ -23,6 +23,8 @@ import pytest
 # with them the processes that they start and send it to.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# Imports leave little garbage, and looking for it takes seconds.
+gc.disable()
 # Tests run as many at once as there are cores; and so that numbers are those
 # of the processes that they start, which train with a thread each.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
@@ -36,8 +38,8 @@ LEFT_OUT = pytest.StashKey[dict[bool, int]]()
 
 
 def pytest_collection_modifyitems(items):
-    """Starts with files that take minutes, lest one core ends alone."""
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/tpu/"))
+    """Starts with the longest files, so that both workers end together."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/tpu"))
 
 
 def pytest_collection_finish():
@@ -47,6 +49,7 @@ def pytest_collection_finish():
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
     if "tensorflow" in sys.modules:
         path = pathlib.Path(__file__).with_name("strategies.py")
         runpy.run_path(str(path))["leave_out_autotuning"]()
@@ -111,6 +114,15 @@ def run_script(tmp_path_factory):
             return dict(arrays)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def uv():
+    """The uv that `make` installs with."""
+    path = pathlib.Path(__file__).parent.parent / "build" / "uv" / "bin" / "uv"
+    if not path.exists():
+        pytest.skip("build/uv is missing (`make setup` makes it)")
+    return path
 
 
 def postgresql_program(name):

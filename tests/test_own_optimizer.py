@@ -97,15 +97,16 @@ def test_the_workload_is_as_it_says(package):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, uv):
     """A function that runs a command where the package is installed."""
     folder = tmp_path_factory.mktemp("installed")
     # A copy, as a build leaves files behind.
     source = shutil.copytree(EXAMPLE, folder / "source")
     subprocess.run(
         [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"),
-            *("--no-build-isolation", "--target", folder / "site", source),
+            *(uv, "pip", "install", "--quiet", "--python", sys.executable),
+            *("--build-constraints", ROOT / "build-constraints.txt"),
+            *("--no-deps", "--target", folder / "site", source),
         ],
         check=True,
     )

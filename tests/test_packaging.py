@@ -176,7 +176,7 @@ def test_nothing_is_installed_that_is_not_pinned():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+def wheel(tmp_path_factory, uv):
     """The wheel, built from a copy so that no old build takes part."""
     source = tmp_path_factory.mktemp("source")
     for name in "pyproject.toml setup.py MANIFEST.in README.md LICENSE".split():
@@ -184,7 +184,6 @@ def wheel(tmp_path_factory):
     for name in "tf_largebatch", "official_configs":
         shutil.copytree(ROOT / name, source / name)
     built = tmp_path_factory.mktemp("wheel")
-    uv = ROOT / "build" / "uv" / "bin" / "uv"
     pins = ROOT / "build-constraints.txt"
     command = [uv, "build", "--quiet", "--wheel", "--out-dir", built, source]
     subprocess.run([*command, "--build-constraints", pins], check=True)

@@ -15,7 +15,6 @@ import threading
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-UV = ROOT / "build" / "uv" / "bin" / "uv"
 # Not as a part of the make that may be running the tests.
 OWN = {k: v for k, v in os.environ.items() if not k.startswith(("M", "UV_"))}
 
@@ -96,12 +95,10 @@ def test_progress_of_an_installation(install):
 
 
 @pytest.fixture
-def clone(tmp_path):
+def clone(tmp_path, uv):
     """A folder with a small project and the files that set up."""
     (tmp_path / "build").mkdir()
-    if not UV.exists():
-        pytest.skip("build/uv is missing (`make setup` makes it)")
-    (tmp_path / "build" / "uv").symlink_to(UV.parent.parent)
+    (tmp_path / "build" / "uv").symlink_to(uv.parent.parent)
     shutil.copytree(ROOT / "tools", tmp_path / "tools")
     shutil.copy(ROOT / "build-constraints.txt", tmp_path)
     project(tmp_path)
@@ -281,13 +278,19 @@ def python_of(version):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize(
-    "version",
+    "version, order",
     [
-        # The other ones where someone runs all of `make test-slow`.
-        pytest.param(each, marks=[pytest.mark.long] * (each != HERE))
-        for each in ("3.11", "3.12", "3.13")
+        # .ci/run begins with lint and docs; the other ones are for whoever
+        # runs all of `make test-slow`.
+        pytest.param(
+            version,
+            order,
+            marks=[pytest.mark.long]
+            * ((version, order) != (HERE, "compare_first")),
+        )
+        for version in ("3.11", "3.12", "3.13")
+        for order in ORDERS
     ],
 )
 def test_a_fresh_clone_sets_up_with_empty_caches(version, order):
