@@ -110,5 +110,5 @@ def odd(targets: np.ndarray) -> str:
     """Returns a target that is least like a class, as text."""
     values = np.asarray(targets, "float64").ravel()
     fractions = np.abs(values - np.round(values))
-    at = fractions.argmax() if fractions.any() else np.abs(values).argmax()
+    at = np.argmax(fractions if fractions.any() else np.abs(values))
     return f"{values[at]:g}"
