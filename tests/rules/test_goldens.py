@@ -227,3 +227,20 @@ def test_the_first_step_of_lamb(variant, g, epsilon, end):
         decay_in_ratio=published.decay_in_ratio,
     )
     assert_equal(w, end)
+
+
+def test_lamb_moves_what_starts_at_zero_by_the_rate_alone():
+    """The ratio is 1 there unless another is asked for."""
+    w, _, _ = rules.lamb(
+        np,
+        np.zeros(2),
+        np.array([3 / 7, 2 / 3]),
+        np.zeros(2),
+        np.zeros(2),
+        learning_rate=0.1,
+        step=0.0,
+        beta_1=0.9,
+        beta_2=0.99,
+        epsilon=1.0,
+    )
+    assert_equal(w, (-0.03, -0.04))
