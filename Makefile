@@ -57,8 +57,9 @@ test-slow: .venv/.dev
 	  || echo "PyTorch or timm is missing: their tests are skipped."
 	$(TEST) -m slow $(BOTH) $(ARGS)
 
-# ARGS are the names of some, such as "tf_largebatch.rules.*"; results are kept
-# in mutants/ and not computed again. It takes two hours on two cores.
+# Results are kept in mutants/ and not computed again. All mutants take hours;
+# ARGS names some: "tf_largebatch.rules.*", or "*mutmut_*3" for a tenth. What
+# runs when a module is imported is not mutated, for that is before the fork.
 mutants: .venv/.dev
 	TF_CPP_MIN_LOG_LEVEL=2 KERAS_BACKEND=tensorflow \
 	  $(BIN)/mutmut run --max-children 2 $(ARGS)
