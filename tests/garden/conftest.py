@@ -18,7 +18,7 @@ from tf_largebatch.garden.overrides import override
 NESTEROV = "resnet50/nesterov_b_32k"
 ADAM = "resnet50/table4/adam_1e-8"
 BEST = "best"
-# What a recipe is run with here, lest every run be of the same kind.
+# Further settings of a recipe here, so that runs are of several kinds.
 VARIETY = {
     ADAM: {
         "trainer": {

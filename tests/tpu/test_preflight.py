@@ -61,7 +61,7 @@ def trace():
     real, known = programs.trace, {}
 
     def trace(config, replicas):
-        tf_keras.backend.clear_session()  # Names begin anew.
+        tf_keras.backend.clear_session()  # Names start over.
         return real(config, replicas)
 
     def trace_once(config, replicas):
