@@ -81,7 +81,7 @@ notebooks: .venv/.dev
 	$(BIN)/python tools/notebooks.py $(ARGS)
 
 audit:
-	@python=$$($(FIND_PYTHON)) && "$$python" tools/install.py uv
+	-@python=$$($(FIND_PYTHON)) && "$$python" tools/install.py uv
 	@python=$$($(FIND_PYTHON)) && "$$python" tools/audit.py constraints.txt
 
 # The stamp of a set-up that is complete. Written by tools/install.py.

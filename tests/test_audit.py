@@ -84,6 +84,13 @@ def test_what_cannot_be_checked_is_said_and_no_failure(audit, found):
     assert said.count("\n") == 1
 
 
+def test_without_uv_it_is_said_and_no_failure(capsys):
+    tool = runpy.run_path(str(ROOT / "tools" / "audit.py"))
+    tool["main"].__globals__["UV"] = pathlib.Path("no/such/uv")
+    assert tool["main"](str(ROOT / "constraints.txt")) == 0
+    assert capsys.readouterr().out.startswith("audit: dependencies were not")
+
+
 def test_ci_runs_it():
     text = (ROOT / ".ci" / "run").read_text()
     assert "\nmake docs\nmake audit\n" in text

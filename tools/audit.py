@@ -33,7 +33,10 @@ Found = list[dict[str, Any]]
 
 
 def run(command: Sequence[str], seconds: float) -> int | None:
-    """Runs a command, quietly; returns its status, None if it took longer."""
+    """Runs a command, quietly; returns its status.
+
+    None if it took longer, or if there is no such command.
+    """
     try:
         return subprocess.run(
             command,
@@ -42,7 +45,7 @@ def run(command: Sequence[str], seconds: float) -> int | None:
             stderr=subprocess.DEVNULL,
             timeout=max(seconds, 1),
         ).returncode
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, FileNotFoundError):
         return None
 
 
