@@ -236,7 +236,8 @@ def test_a_broken_environment_is_replaced(clone, install, monkeypatch):
 
 
 def test_uv_uses_the_sources_that_pip_is_told_of(install, monkeypatch):
-    monkeypatch.delenv("UV_DEFAULT_INDEX", raising=False)
+    for name in "UV_DEFAULT_INDEX", "UV_FIND_LINKS":
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("UV_INDEX", "https://chosen/simple")
     monkeypatch.setattr(
         install,
