@@ -37,7 +37,7 @@ LAYERS = (
     {"rules", "schedules", "variables"},
     {"configs", "folders", "frames", "parallel", "shards"},
     {"plugins"},
-    {"errors", "stopping"},
+    {"errors", "sharing", "stopping"},
 )
 WITHIN_A_LAYER = {
     ("schedules", "rules"),
@@ -52,6 +52,7 @@ ALLOWED = {
     "__init__": set(),
     "errors": set(),
     "rules": set(),
+    "sharing": set(),
     "schedules": set(),
     "variables": set(),
     "fused": {"tensorflow"},

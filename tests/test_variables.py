@@ -1,7 +1,5 @@
 """Which variables a selector selects, and what it refuses."""
 
-import re
-
 import pytest
 
 from tf_largebatch import variables
@@ -173,7 +171,7 @@ def test_a_config_is_what_json_has(selector, config):
     assert type(found) is type(config)
 
 
-def test_no_variables_and_no_selector_is_no_error():
+def test_no_variables_is_no_error():
+    """Keras 3 builds an optimizer so when it loads an .h5 file."""
     assert variables.select((), [], []) == ()
-    with pytest.raises(ValueError, match=re.escape("'a'")):
-        variables.select(["a"], [], [])
+    assert variables.select(["a"], [], []) == ()

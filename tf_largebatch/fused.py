@@ -1,75 +1,49 @@
 """The update rules as TensorFlow's fused kernels, which work in place.
 
 Each function computes what the one of its name in :mod:`tf_largebatch.rules`
-does, and takes the same arguments, but ``w`` and the slots are variables of
-TensorFlow, which it changes; it returns nothing. An operation at a time would
-read and write every variable several times over: an optimizer's step does
-little else than move bytes, so this is two to four times as fast (see
-docs/performance.md). XLA fuses the plain rules itself: :func:`applies` says
-where which are meant.
+does, takes the same arguments and returns the same, but ``w`` and the slots are
+variables of TensorFlow, which it changes. An operation at a time would read and
+write every variable several times over: an optimizer's step does little else
+than move bytes, so this is up to three times as fast (docs/performance.md).
 
-What needs room beside the variables waits for the gradient, or it would take
-up memory from the beginning of a step.
+The kernels are those of TensorFlow's own optimizers of old, which eager mode,
+graphs, XLA and SavedModels know, on CPU, GPU and TPU.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import tensorflow as tf
 from tensorflow import raw_ops
-from tensorflow.python.ops import control_flow_util
 
 from tf_largebatch import rules
 from tf_largebatch.rules.adam import one_minus_power
 from tf_largebatch.rules.arrays import (
-    FACTOR,
     Array,
     Namespace,
     Scalar,
     add_decay,
-    is_usual,
     is_zero,
 )
-from tf_largebatch.rules.lamb import ENLARGED
 from tf_largebatch.rules.lamb import trust_ratio as lamb_ratio
-from tf_largebatch.rules.lars import ratio_of as lars_ratio
-from tf_largebatch.rules.lars import update_of
-
-# TensorFlow's name for a resource that only its handle leads to.
-ANONYMOUS = "cd2c89b7-88b7-44c8-ad83-06c2a9158347"
-# Where a graph keeps what its operations share.
-SHARED = "_tf_largebatch_shared"
+from tf_largebatch.rules.lars import trust_ratio as lars_ratio
+from tf_largebatch.sharing import once
 
 
-def applies(w: tf.Variable) -> bool:
-    """Whether the kernels, not the plain rules, are to update a variable.
+def after_gradient(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """Has a rule's operations wait until its gradient is there.
 
-    They are where TensorFlow runs an operation at a time, on a CPU or a GPU;
-    not under XLA, and so not on a TPU. A variable of fewer than 32 bits is
-    computed in float32, which the kernels do not do.
-
-    That is known when a step is traced. A ``tf.function`` that was traced
-    outside XLA holds the kernels wherever it is called later, and XLA cannot
-    compile those of LARS and LAMB.
+    What needs room beside the variables would take it up from the beginning
+    of a step.
     """
-    if w.dtype not in (tf.float32, tf.float64):
-        return False
-    if tf.executing_eagerly():
-        return True
-    graph = tf.compat.v1.get_default_graph()
-    return not control_flow_util.GraphOrParentsInXlaContext(graph)
-
-
-def after_gradient(rule: Callable[..., None]) -> Callable[..., None]:
-    """Has a rule's operations wait until its gradient is there."""
 
     @functools.wraps(rule)
     def update(
         xp: Namespace, w: Any, g: Array, *slots: Any, **scalars: Any
-    ) -> None:
+    ) -> Any:
         with tf.control_dependencies([g]):
-            rule(xp, w, g, *slots, **scalars)
+            return rule(xp, w, g, *slots, **scalars)
 
     return update
 
@@ -86,18 +60,19 @@ def heavy_ball(
     weight_decay: Scalar = 0.0,
     learning_rate_in_momentum: bool = False,
     nesterov: bool = False,
-) -> None:
+) -> tuple[tf.Variable, tf.Variable]:
     """Takes one step: ``v <- mu v + g; w <- w - eta v``."""
     del xp
     g = add_decay(g, w, weight_decay)
     if learning_rate_in_momentum:
         g, learning_rate = learning_rate * g, 1.0
     apply_momentum(w, v, g, learning_rate, momentum, nesterov)
+    return w, v
 
 
-def nesterov(*args: Any, **kwargs: Any) -> None:
+def nesterov(*args: Any, **kwargs: Any) -> tuple[tf.Variable, tf.Variable]:
     """Takes one step: ``v <- mu v + g; w <- w - eta (mu v + g)``."""
-    heavy_ball(*args, nesterov=True, **kwargs)
+    return heavy_ball(*args, nesterov=True, **kwargs)
 
 
 @after_gradient
@@ -110,31 +85,29 @@ def lars(
     learning_rate: Scalar,
     momentum: Scalar,
     weight_decay: Scalar = 0.0,
-    trust_coefficient: Scalar = 0.001,
-    epsilon: Scalar = 0.0,
     variant: rules.LARSVariant = rules.LARS_VARIANTS["mlperf"],
-) -> None:
+    **scalars: Any,
+) -> tuple[tf.Variable, tf.Variable, Array]:
     """Takes one step; ``mlperf``: ``v <- mu v + eta r (g + lambda w)``."""
-    update = update_of(w, g, weight_decay, variant)
-    ratio = functools.partial(
-        lars_ratio,
-        *(xp, w, g, update, v),
-        weight_decay=weight_decay,
-        trust_coefficient=trust_coefficient,
-        epsilon=epsilon,
-        variant=variant,
-        norms=(l2_norm, gradient_norm),
-    )
-    if variant.learning_rate_in_momentum:
-        update, learning_rate = learning_rate * ratio() * update, 1.0
-    elif variant.ratio_in_momentum:
-        update = ratio() * update
-    else:
+    update = add_decay(g, w, weight_decay) if variant.adds_decay else g
+    scalars |= {"weight_decay": weight_decay, "variant": variant}
+
+    def ratio(normed: Any) -> Array:
+        return lars_ratio(xp, l2_norm(w), l2_norm(normed), **scalars)
+
+    if not variant.ratio_in_momentum:
         # Moves the momentum alone, whose norm the ratio may take.
         apply_momentum(w, v, update, 0.0, momentum)
-        subtract(w.handle, learning_rate * ratio(), v)
-        return
+        r = ratio(g if variant.norm_of == "gradient" else v)
+        subtract(w, learning_rate * r, v)
+        return w, v, r
+    r = ratio(g if variant.norm_of == "gradient" else update)
+    if variant.learning_rate_in_momentum:
+        update, learning_rate = learning_rate * r * update, 1.0
+    else:
+        update = r * update
     apply_momentum(w, v, update, learning_rate, momentum)
+    return w, v, r
 
 
 @after_gradient
@@ -147,11 +120,15 @@ def adam(
     *,
     learning_rate: Scalar,
     weight_decay: Scalar = 0.0,
+    epsilon: Scalar,
     **moments: Any,
-) -> None:
+) -> tuple[tf.Variable, tf.Variable, tf.Variable]:
     """Takes one step: ``w <- w - eta (mh / (sqrt(sh) + eps) + lambda w)``."""
-    decay(w, learning_rate, weight_decay)
-    apply_adam(xp, w.handle, g, m, s, learning_rate, **moments)
+    if not is_zero(weight_decay):
+        w.assign_sub(learning_rate * weight_decay * w)
+    factor, root = corrections(xp, g.dtype, **moments)
+    apply_adam(w, m, s, g, learning_rate * factor, epsilon * root, **moments)
+    return w, m, s
 
 
 @after_gradient
@@ -164,67 +141,28 @@ def lamb(
     *,
     learning_rate: Scalar,
     weight_decay: Scalar = 0.0,
+    epsilon: Scalar,
     zero_norm_ratio: Scalar = 1.0,
     decay_in_ratio: bool = True,
     **moments: Any,
-) -> None:
+) -> tuple[tf.Variable, tf.Variable, tf.Variable, Array]:
     """Takes one step: ``u = mh/(sqrt(sh)+eps) + lambda w; w <- w - eta r u``.
 
-    The kernel subtracts from a variable: u is a passing one, which starts at
-    lambda w, and from which minus Adam's direction is subtracted. It is
-    enlarged by a power of two, as the plain rule has it for its norm.
+    The kernel updates the moments and, at the rate 0, leaves w. Of Adam's
+    direction ``factor m / (sqrt(s) + root eps)`` the factor is left to the
+    scalars, which saves a pass over memory: ``u = factor (d + lambda' w)``.
     """
+    factor, root = corrections(xp, g.dtype, **moments)
+    apply_adam(w, m, s, g, 0.0, epsilon, **moments)
     if not decay_in_ratio:
-        decay(w, learning_rate, weight_decay)
+        w.assign_sub(learning_rate * weight_decay * w)
         weight_decay = 0.0
-    start = (
-        tf.zeros_like(g)
-        if is_zero(weight_decay)
-        else ENLARGED * weight_decay * w
-    )
-    passing = passing_variable(start)
-    apply_adam(xp, passing, g, m, s, -ENLARGED, **moments)
-    u = raw_ops.ReadVariableOp(resource=passing, dtype=g.dtype)
-    u_norm = l2_norm(xp, u) / ENLARGED
-    r = lamb_ratio(xp, l2_norm(xp, w), u_norm, zero_norm_ratio)
-    subtract(w.handle, learning_rate * r / ENLARGED, u)
-
-
-def once_a_graph(given: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
-    """Returns what ``compute`` does, of which a graph has but one.
-
-    What each of 161 variables has of its own are a thousand operations, and
-    most of the time that it takes to trace a step.
-
-    Args:
-        given: what it is computed from. Tensors count by identity.
-        compute: returns it; does not wait for the gradient of the variable
-            that comes first.
-    """
-    if tf.executing_eagerly():
-        return compute()
-    graph = tf.compat.v1.get_default_graph()
-    if not hasattr(graph, SHARED):
-        setattr(graph, SHARED, {})
-    found = getattr(graph, SHARED)
-    key = tuple(id(x) if tf.is_tensor(x) else repr(x) for x in given)
-    if key not in found:
-        with tf.control_dependencies(None):
-            # With the tensors, lest their identities be given away again.
-            found[key] = given, compute()
-    return found[key][1]
-
-
-def constant(value: Any, dtype: tf.DType) -> Array:
-    """Returns a constant, of which a graph has but one."""
-    return once_a_graph((value, dtype), lambda: tf.constant(value, dtype))
-
-
-def scalar(value: Scalar, dtype: tf.DType) -> Array:
-    """Returns a hyperparameter as a tensor."""
-    if isinstance(value, (int, float)):
-        return constant(value, dtype)
-    return tf.cast(value, dtype)
+    d = m / (tf.sqrt(s) + epsilon * root)
+    if not is_zero(weight_decay):
+        d += weight_decay / factor * w
+    r = lamb_ratio(xp, l2_norm(w), factor * l2_norm(d), zero_norm_ratio)
+    subtract(w, learning_rate * r * factor, d)
+    return w, m, s, r
 
 
 def apply_momentum(
@@ -247,49 +185,80 @@ def apply_momentum(
 
 
 def apply_adam(
-    xp: Namespace,
-    target: Array,
-    g: Array,
+    w: tf.Variable,
     m: tf.Variable,
     s: tf.Variable,
+    g: Array,
     rate: Scalar,
+    epsilon: Scalar,
+    *,
+    beta_1: Scalar,
+    beta_2: Scalar,
+    **ignored: Any,
+) -> None:
+    """Updates the moments, then ``w <- w - rate m / (sqrt(s) + eps)``."""
+    zero = scalar(0.0, g.dtype)
+    raw_ops.ResourceApplyAdam(
+        var=w.handle,
+        m=m.handle,
+        v=s.handle,
+        beta1_power=zero,
+        beta2_power=zero,
+        lr=scalar(rate, g.dtype),
+        beta1=scalar(beta_1, g.dtype),
+        beta2=scalar(beta_2, g.dtype),
+        epsilon=scalar(epsilon, g.dtype),
+        grad=g,
+    )
+
+
+def once_an_update(key: Hashable, compute: Callable[[], Any]) -> Any:
+    """Returns what ``compute`` does, the same for all variables of an update.
+
+    It waits for no gradient: else all variables would wait for the first's.
+    """
+
+    def freely() -> Any:
+        with tf.control_dependencies(None):
+            return compute()
+
+    return once((key, tf.compat.v1.get_default_graph()), freely)
+
+
+def scalar(value: Scalar, dtype: tf.DType) -> Array:
+    """Returns a hyperparameter as a tensor."""
+    if isinstance(value, (int, float)):
+        return once_an_update((value, dtype), lambda: tf.constant(value, dtype))
+    return tf.convert_to_tensor(value, dtype)
+
+
+def corrections(
+    xp: Namespace,
+    dtype: tf.DType,
     *,
     step: Array,
     beta_1: Scalar,
     beta_2: Scalar,
-    epsilon: Scalar,
     bias_correction: bool = True,
-) -> None:
-    """Updates the moments, subtracts the rate times Adam's direction.
+) -> tuple[Array, Array]:
+    """Returns by what to multiply the kernel's rate, and its epsilon.
 
-    The kernel does ``target <- target - rate m / (sqrt(s) + eps)``, without
-    the corrections c_1 and c_2 of the moments: the rate and epsilon that it is
-    given make up for them, as ``(m / c_1) / (sqrt(s / c_2) + eps)`` is
-    ``(sqrt(c_2) / c_1) m / (sqrt(s) + eps sqrt(c_2))``. They make up as well
+    The kernel has ``m / (sqrt(s) + eps)``, without the corrections c_1 and c_2
+    of the moments: ``(m / c_1) / (sqrt(s / c_2) + eps)`` is
+    ``(sqrt(c_2) / c_1) m / (sqrt(s) + eps sqrt(c_2))``. This makes up as well
     for its ``1 - beta``, which it rounds: of beta_2 = 0.999 in float32 it is
     1.3e-5 too small, and with it every s.
     """
-    dtype = g.dtype
 
-    def compute() -> tuple[Array, dict[str, Array]]:
+    def compute() -> tuple[Array, Array]:
         c_1, c_2 = lost(beta_1, dtype), lost(beta_2, dtype)
         if bias_correction:
             c_1 *= one_minus_power(xp, beta_1, step + 1)
             c_2 *= one_minus_power(xp, beta_2, step + 1)
         root = tf.sqrt(scalar(c_2, dtype))
-        return root / scalar(c_1, dtype), {
-            "beta1_power": tf.zeros((), dtype),
-            "beta2_power": tf.zeros((), dtype),
-            "beta1": scalar(beta_1, dtype),
-            "beta2": scalar(beta_2, dtype),
-            "epsilon": epsilon * root,
-        }
+        return root / scalar(c_1, dtype), root
 
-    given = (step, beta_1, beta_2, epsilon, bias_correction, dtype)
-    factor, scalars = once_a_graph(given, compute)
-    raw_ops.ResourceApplyAdam(
-        var=target, m=m.handle, v=s.handle, lr=rate * factor, grad=g, **scalars
-    )
+    return once_an_update(("corrections", dtype), compute)
 
 
 def lost(beta: Scalar, dtype: tf.DType) -> float:
@@ -305,46 +274,13 @@ def lost(beta: Scalar, dtype: tf.DType) -> float:
     return float(1 - dtype.as_numpy_dtype(beta)) / (1 - beta)
 
 
-def decay(w: tf.Variable, learning_rate: Scalar, weight_decay: Scalar) -> None:
-    """Does ``w <- w - eta lambda w``, with the w that was there before."""
-    if not is_zero(weight_decay):
-        w.assign_sub(learning_rate * weight_decay * w)
-
-
-def passing_variable(start: Array) -> Array:
-    """Returns the handle of a variable that the step leaves nothing of."""
-    handle = raw_ops.VarHandleOp(
-        dtype=start.dtype, shape=start.shape, shared_name=ANONYMOUS
-    )
-    raw_ops.AssignVariableOp(resource=handle, value=start)
-    return handle
-
-
-def subtract(handle: Array, factor: Array, values: Array) -> None:
+def subtract(w: tf.Variable, factor: Array, values: Any) -> None:
     """Does ``w <- w - factor values`` in one pass."""
-    raw_ops.ResourceApplyGradientDescent(var=handle, alpha=factor, delta=values)
-
-
-def l2_norm(xp: Namespace, values: Array) -> Array:
-    """Returns the L2 norm of a whole variable, without a square in memory."""
-    del xp
-    return tf.math.reduce_euclidean_norm(values)
-
-
-def gradient_norm(xp: Namespace, g: Array) -> Array:
-    """Returns the L2 norm of a gradient, however large or small.
-
-    What is computed anew where squares leave the dtype is a part of ``g``,
-    which elsewhere has no elements: a ``tf.cond`` would cost more to trace
-    than all else.
-    """
-    norm, dtype = l2_norm(xp, g), g.dtype
-    usual = is_usual(tf, norm)
-    values = tf.reshape(g, constant([-1], tf.int32))
-    none, every = (constant([x], tf.int32) for x in (0, -1))
-    again = raw_ops.Slice(
-        input=values, begin=none, size=tf.where(usual, none, every)
+    raw_ops.ResourceApplyGradientDescent(
+        var=w.handle, alpha=factor, delta=tf.convert_to_tensor(values)
     )
-    large, small = (constant(x, dtype) for x in (FACTOR, 1 / FACTOR))
-    scale = tf.where(norm < constant(1, dtype), large, small)
-    return tf.where(usual, norm, l2_norm(xp, scale * again) / scale)
+
+
+def l2_norm(values: Any) -> Array:
+    """Returns the L2 norm of a whole variable, without a square in memory."""
+    return tf.sqrt(2 * tf.nn.l2_loss(values))

@@ -29,7 +29,9 @@ from typing import Any
 BIAS_AND_NORM = "bias_and_norm"
 """Selects rank 0 and 1, and what is called a bias or a norm's parameter."""
 
-BIAS_AND_NORM_NAMES = frozenset({"bias", "beta", "gamma", "scale", "offset"})
+BIAS_AND_NORM_NAMES = frozenset(
+    {"alpha", "beta", "bias", "gamma", "offset", "scale"}
+)
 
 Shape = tuple[int, ...]
 Selector = str | Sequence[str] | Callable[[str, Shape], bool]
@@ -46,6 +48,35 @@ class Treatment:
 
     adapted: bool
     decayed: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Decisions:
+    """What selectors decided when an optimizer was built, to be saved with it.
+
+    Attributes:
+        shapes: of each variable. Their paths may change where a model is
+            loaded or cloned, their order and shapes do not.
+        treatments: of each variable.
+    """
+
+    shapes: tuple[Shape, ...]
+    treatments: tuple[Treatment, ...]
+
+    def to_config(self) -> list[list[Any]]:
+        """Returns them as JSON has them, a row for each variable."""
+        return [
+            [list(shape), treatment.adapted, treatment.decayed]
+            for shape, treatment in zip(self.shapes, self.treatments)
+        ]
+
+    @classmethod
+    def from_config(cls, rows: Sequence[Sequence[Any]]) -> "Decisions":
+        """Returns those of which :meth:`to_config` gave the rows."""
+        return cls(
+            tuple(tuple(shape) for shape, *_ in rows),
+            tuple(Treatment(*treatment) for _, *treatment in rows),
+        )
 
 
 def path_of(name: str) -> str:
@@ -114,10 +145,12 @@ def select(
         argument: the selector's name in messages.
 
     Raises:
-        ValueError: a pattern matches no path. The message names the pattern
-            and lists the paths.
+        ValueError: a pattern matches no path, and there are some. The message
+            names the pattern and lists the paths.
     """
     check_selector(selector, argument)
+    if not paths:  # Keras 3 builds so when it loads an .h5 file.
+        return ()
     if selector == BIAS_AND_NORM:
         return tuple(map(is_bias_or_norm, paths, shapes))
     if callable(selector):
@@ -140,7 +173,9 @@ def is_bias_or_norm(path: str, shape: Shape) -> bool:
     The name counts beside the rank because BERT's query, key and value
     biases have rank 2.
     """
-    return len(shape) <= 1 or path.split("/")[-1] in BIAS_AND_NORM_NAMES
+    name = path.split("/")[-1]
+    named = name in BIAS_AND_NORM_NAMES or name.endswith("_bias")
+    return named or len(shape) <= 1
 
 
 def treatments(
@@ -172,3 +207,8 @@ def to_config(selector: Selector, serialize: Callable[[Any], Any]) -> Any:
     if callable(selector):
         return serialize(selector)
     return list(selector)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Returns the name of a function, or of a callable object's class."""
+    return getattr(function, "__name__", type(function).__name__)

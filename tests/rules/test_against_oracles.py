@@ -79,7 +79,7 @@ def end_by_rule(xp, rule, w, gradients, rates, arguments):
     w = array(xp, w)
     for t, (g, eta) in enumerate(zip(gradients, rates)):
         step = {"step": array(xp, t)} if is_adaptive else {}
-        w, *slots = getattr(rules, rule)(
+        w, *ends = getattr(rules, rule)(
             xp,
             w,
             array(xp, g),
@@ -88,6 +88,7 @@ def end_by_rule(xp, rule, w, gradients, rates, arguments):
             **step,
             **arguments,
         )
+        slots = ends[: len(slots)]  # The trust ratio may follow.
     return np.asarray(w)
 
 

@@ -62,7 +62,7 @@ def test_momentum_takes_the_decay_into_the_gradient(rule):
 )
 def test_the_first_step_of_lars(variant, step):
     start = np.array([3.0, 4.0])
-    w, _ = rules.lars(
+    w, *_ = rules.lars(
         np,
         start,
         np.array([1.0, 0.0]),
@@ -93,7 +93,7 @@ def test_what_stands_in_the_buffer_of_lars(variant, end):
     """All are at 6 after one step; the ratios are 2, then 1 or 3/4."""
     w, v = 8.0, 0.0
     for g, rate in ((2.0, 0.5), (3.0, 0.25)):
-        w, v = rules.lars(
+        w, v, _ = rules.lars(
             np,
             w,
             g,
@@ -109,7 +109,7 @@ def test_what_stands_in_the_buffer_of_lars(variant, end):
 
 @pytest.mark.parametrize("none", [0.0, np.array(0.0)])
 def test_the_ratio_of_timm_is_1_without_decay(none):
-    w, v = rules.lars(
+    w, v, r = rules.lars(
         np,
         8.0,
         2.0,
@@ -120,7 +120,7 @@ def test_the_ratio_of_timm_is_1_without_decay(none):
         trust_coefficient=0.5,
         variant=LARS_VARIANTS["timm"],
     )
-    assert_equal((w, v), (6.75, 2.5))
+    assert_equal((w, v, r), (6.75, 2.5, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_adam_without_memory_steps_by_the_sign(no_memory):
 )
 def test_the_first_step_of_lamb(variant, g, epsilon, end):
     published = LAMB_VARIANTS[variant]
-    w, _, _ = rules.lamb(
+    w, *_ = rules.lamb(
         np,
         np.array([3.0, 4.0]),
         np.array(g),
@@ -231,7 +231,7 @@ def test_the_first_step_of_lamb(variant, g, epsilon, end):
 
 def test_lamb_moves_what_starts_at_zero_by_the_rate_alone():
     """The ratio is 1 there unless another is asked for."""
-    w, _, _ = rules.lamb(
+    w, *_ = rules.lamb(
         np,
         np.zeros(2),
         np.array([3 / 7, 2 / 3]),

@@ -17,8 +17,6 @@ from official.core import base_trainer
 from tf_largebatch import stopping
 from tf_largebatch.errors import DivergenceError, UserError
 from tf_largebatch.garden import diagnostics
-from tf_largebatch.rules.arrays import gradient_norm
-from tf_largebatch.tf_keras import namespace
 
 Inputs = Any
 NONE = -1  # No step, no variable.
@@ -102,12 +100,16 @@ class Trainer(base_trainer.Trainer):
         ]
         self._finite = same_on_all_replicas(tf.fill([len(self._sums)], True))
         self._skipped = same_on_all_replicas(tf.constant(0, tf.int64))
-        count = len(diagnostics.adapted(optimizer))
         self._gradient_norm = same_on_all_replicas(tf.zeros([]))
         self._first_bad = same_on_all_replicas(
             tf.constant([NONE, NONE], tf.int64)
         )
-        self._trust_ratios = same_on_all_replicas(tf.zeros([count]))
+        self._trust_ratios = {
+            index: same_on_all_replicas(tf.zeros([]))
+            for index in diagnostics.adapted(optimizer)
+        }
+        if self._trust_ratios:
+            optimizer.record(self._trust_ratios)
 
     def _train_data(self) -> Any:
         """Returns the data from the example where the run stands."""
@@ -219,11 +221,8 @@ class Trainer(base_trainer.Trainer):
         context = tf.distribute.get_replica_context()
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         norms = diagnostics.norms_of(gradients)
-        self._gradient_norm.assign(gradient_norm(namespace, norms))
+        self._gradient_norm.assign(tf.norm(norms))
         self._note_first_bad(tf.math.is_finite(norms))
-        self._trust_ratios.assign(
-            diagnostics.trust_ratios(self.optimizer, gradients, variables)
-        )
         self.optimizer.apply_gradients(
             list(zip(gradients, variables)),
             experimental_aggregate_gradients=False,
@@ -247,8 +246,8 @@ class Trainer(base_trainer.Trainer):
         if self.may_skip:
             logs["skipped_updates"] = self._skipped
         logs["gradient_norm"] = self._gradient_norm.numpy()
-        ratios = self._trust_ratios.numpy()
-        if ratios.size:
+        if self._trust_ratios:
+            ratios = tf.stack([*self._trust_ratios.values()]).numpy()
             for name, reduce in REDUCTIONS.items():
                 logs[f"trust_ratio_{name}"] = reduce(ratios)
         penalty = diagnostics.l2_penalty(

@@ -10,6 +10,8 @@ import keras
 from keras import ops
 
 from tf_largebatch import rules
+from tf_largebatch.optimizers.base import Step, check_gradient, check_variable
+from tf_largebatch.sharing import once, sharing
 from tf_largebatch.variables import path_of
 
 
@@ -61,24 +63,42 @@ class KerasOptimizer(keras.optimizers.Optimizer):
         super().load_own_variables(values)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Creates the slots and decides every variable's treatment."""
-        if self.built:
+        """Creates the slots and decides every variable's treatment.
+
+        Without variables it stays to be built: so Keras calls it when it loads
+        an ``.h5`` file, whatever the model has.
+        """
+        if self.built or not variables:
             return
+        for variable in variables:
+            dtype = keras.backend.standardize_dtype(variable.dtype)
+            check_variable(path_in_model(variable), dtype)
         self.plan(
             [path_in_model(variable) for variable in variables],
             [tuple(variable.shape) for variable in variables],
         )
         super().build(variables)
         self._slots = [
-            self.add_optimizer_variables(variables, name)
+            [self.add_slot(variable, name) for variable in variables]
             for name in self.slot_names
         ]
+
+    def add_slot(self, variable: Any, name: str) -> keras.Variable | None:
+        """Creates a slot of at least 32 bits, in which small squares count."""
+        if getattr(variable, "overwrite_with_gradient", False):
+            return None  # Keras itself updates what float8 is scaled by.
+        return self.add_variable(
+            shape=variable.shape,
+            dtype=at_least_float32(variable.dtype),
+            name=f"{path_in_model(variable).replace('/', '_')}_{name}",
+            layout=getattr(variable, "_layout", None),
+        )
 
     def apply(
         self, grads: Sequence[Any], trainable_variables: Any = None
     ) -> Any:
         """Applies gradients; sparse ones count as their dense equals."""
-        with self.sharing():
+        with sharing():
             return super().apply(list(map(dense, grads)), trainable_variables)
 
     def update_step(
@@ -86,22 +106,31 @@ class KerasOptimizer(keras.optimizers.Optimizer):
     ) -> None:
         """Computes and assigns one variable's new value and slots."""
         index = self._get_variable_index(variable)
+        check_gradient(path_in_model(variable), gradient.shape, variable.shape)
         targets = [variable, *(slots[index] for slots in self._slots)]
         dtype = at_least_float32(variable.dtype)
-        gradient = ops.cast(gradient, dtype)
-        rate, step, hyperparameters = self.once(
+        values = tensorflow_variables(targets) if self.has_kernels else []
+        in_place = bool(values) and dtype == values[0].dtype.name
+        if not in_place:
+            values = [ops.cast(target, dtype) for target in targets]
+        w, *slots = values
+        t, numbers = once(
             (dtype, graph()), lambda: self.scalars(learning_rate, dtype)
         )
-        values = rate, step, self._treatments[index], dict(hyperparameters)
-        in_place = for_kernels(targets) if self.has_kernels else []
-        if in_place:
-            w, *slots = in_place
-            self.step(fused(), ops, w, gradient, slots, *values)
-            return
-        w, *slots = (ops.cast(target, dtype) for target in targets)
-        ends = self.step(rules, ops, w, gradient, slots, *values)
-        for target, end in zip(targets, ends):
-            self.assign(target, ops.cast(end, target.dtype))
+        ends = self.step(
+            Step(
+                xp=ops,
+                rules=fused() if in_place else rules,
+                w=w,
+                g=ops.cast(gradient, dtype),
+                slots=slots,
+                t=t,
+                **self.treated(index, numbers),
+            )
+        )
+        for target, value, end in zip(targets, values, ends):
+            if end is not value:
+                self.assign(target, ops.cast(end, target.dtype))
 
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
         # Keras 3 clips on each replica and sums then. Clipping the sum is
@@ -173,15 +202,21 @@ def fused() -> ModuleType:
     return importlib.import_module("tf_largebatch.fused")
 
 
-def for_kernels(targets: Sequence[Any]) -> list[Any]:
-    """Returns TensorFlow's variables for its kernels; none without them."""
+def tensorflow_variables(targets: Sequence[Any]) -> list[Any]:
+    """Returns the variables of TensorFlow that Keras's are, if all are some.
+
+    On other backends they are not, nor in a step that changes no state.
+    """
     if keras.backend.backend() != "tensorflow":
         return []
+    import tensorflow
+
     found = [
         target.value if isinstance(target, keras.Variable) else target
         for target in targets
     ]
-    return found if fused().applies(found[0]) else []
+    kind = tensorflow.Variable
+    return found if all(isinstance(value, kind) for value in found) else []
 
 
 def dense(gradient: Any) -> Any:

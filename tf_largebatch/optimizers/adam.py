@@ -2,7 +2,8 @@
 
 from typing import Any, ClassVar
 
-from tf_largebatch.optimizers.base import LargeBatchOptimizer
+from tf_largebatch.optimizers.base import LargeBatchOptimizer, Step
+from tf_largebatch.rules.arrays import Array
 from tf_largebatch.variables import BIAS_AND_NORM, Selector
 
 
@@ -75,27 +76,10 @@ class Adam(LargeBatchOptimizer):
             **kwargs,
         )
 
-    def step(
-        self,
-        rules,
-        xp,
-        w,
-        g,
-        slots,
-        learning_rate,
-        step,
-        treatment,
-        hyperparameters,
-    ):
-        decay = hyperparameters.pop("weight_decay")
-        return rules.adam(
-            xp,
-            w,
-            g,
-            *slots,
-            learning_rate=learning_rate,
-            step=step,
-            weight_decay=decay if treatment.decayed else 0.0,
+    def step(self, at: Step) -> tuple[Array, ...]:
+        return at.by(
+            "adam",
+            step=at.t,
             bias_correction=self.bias_correction,
-            **hyperparameters,
+            **at.numbers,
         )

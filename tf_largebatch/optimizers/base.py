@@ -1,9 +1,10 @@
 """What all optimizers of both Keras families share."""
 
 import contextlib
+import dataclasses
 import functools
 import numbers
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from tf_largebatch.schedules import (
     check_option,
     is_finite_and_not_negative,
 )
-from tf_largebatch.variables import Selector, Shape, Treatment
+from tf_largebatch.variables import Decisions, Selector, Shape, Treatment
 
 UNIT_INTERVAL = ("momentum", "beta_1", "beta_2")
 # From here on float32 rounds to 1, of which an average is none.
@@ -26,6 +27,38 @@ ROUNDS_TO_ONE = 1 - 2.0**-25
 FAMILIES = {"keras": "Keras 3", "tf_keras": "tf_keras"}
 # What the classes of a Keras family stem from.
 FAMILY_BASES = ("Optimizer", "LearningRateSchedule")
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One step of one variable, from which an optimizer computes its end.
+
+    Attributes:
+        xp: array namespace.
+        w: parameter, in the dtype to compute in, as is all that follows.
+        g: gradient, dense, of the shape of ``w``.
+        slots: the values of ``slot_names``, of the shape of ``w``.
+        t: 0 at the first step, a scalar.
+        adapted: whether the variable has a trust ratio (LARS, LAMB).
+        numbers: ``learning_rate`` and the hyperparameters by name, Python
+            floats or scalars. ``weight_decay`` is 0.0 where none applies.
+        rules: :mod:`tf_largebatch.rules`, or :mod:`tf_largebatch.fused`,
+            whose functions of the same names change variables in place.
+    """
+
+    xp: Namespace
+    w: Array
+    g: Array
+    slots: Sequence[Array]
+    t: Array
+    adapted: bool
+    numbers: Mapping[str, Any]
+    rules: ModuleType
+
+    def by(self, rule: str, **arguments: Any) -> tuple[Array, ...]:
+        """Returns what a rule of this package computes."""
+        compute = getattr(self.rules, rule)
+        return compute(self.xp, self.w, self.g, *self.slots, **arguments)
 
 
 class LargeBatchOptimizer:
@@ -52,7 +85,8 @@ class LargeBatchOptimizer:
     _hyperparameter_names: tuple[str, ...]
     _option_names: tuple[str, ...]
     _selectors: dict[str, Selector]
-    _shared: dict[Any, Any] | None = None
+    _decisions: Decisions | None = None
+    _treatments: tuple[Treatment, ...]
 
     def __init_subclass__(cls, **kwargs: Any):
         """Takes the kernels from a class whose step is its own."""
@@ -115,6 +149,9 @@ class LargeBatchOptimizer:
     def plan(self, paths: Sequence[str], shapes: Sequence[Shape]) -> None:
         """Decides the treatment of each variable; logs the counts once.
 
+        An optimizer that was loaded or cloned keeps what was decided where it
+        comes from: a Keras may call the same variables otherwise.
+
         Args:
             paths: full path of each variable, in the optimizer's order.
             shapes: shape of each variable.
@@ -122,71 +159,37 @@ class LargeBatchOptimizer:
         Raises:
             ValueError: a selector's pattern matches no variable.
         """
-        treatments = variables.treatments(
-            paths,
-            shapes,
-            self._selectors.get("exclude_from_layer_adaptation", ()),
-            self._selectors["exclude_from_weight_decay"],
-        )
+        known = self._decisions
+        if known and known.shapes == tuple(shapes):
+            source = "as decided before it was saved"
+        else:
+            source = "decided now"
+            if known and paths:
+                source += ", for it was saved with other variables"
+            treatments = variables.treatments(
+                paths,
+                shapes,
+                self._selectors.get("exclude_from_layer_adaptation", ()),
+                self._selectors["exclude_from_weight_decay"],
+            )
+            known = Decisions(tuple(shapes), treatments)
+        self.keep(_decisions=known, _treatments=known.treatments)
         logging.info(
-            "%s: %d variables, %d with layer adaptation, %d with weight decay",
+            "%s: %d variables, %d with layer adaptation, "
+            "%d with weight decay, %s",
             type(self).__name__,
-            len(treatments),
-            sum(treatment.adapted for treatment in treatments),
-            sum(treatment.decayed for treatment in treatments),
+            len(known.treatments),
+            sum(treatment.adapted for treatment in known.treatments),
+            sum(treatment.decayed for treatment in known.treatments),
+            source,
         )
-        self.keep(_treatments=treatments)
 
-    def step(
-        self,
-        rules: ModuleType,
-        xp: Namespace,
-        w: Array,
-        g: Array,
-        slots: Sequence[Array],
-        learning_rate: Array,
-        step: Array,
-        treatment: Treatment,
-        hyperparameters: Mapping[str, Any],
-    ) -> tuple[Array, ...] | None:
+    def step(self, at: Step) -> tuple[Array, ...]:
         """Returns the new value of the parameter, then of each slot.
 
-        Args:
-            rules: :mod:`tf_largebatch.rules`, or what has the functions of
-                the same names, such as :mod:`tf_largebatch.fused`, which
-                changes variables in place and returns nothing.
-            xp: array namespace.
-            w: parameter.
-            g: gradient, dense, of the dtype and shape of ``w``.
-            slots: the values of ``slot_names``, as ``w``.
-            learning_rate: eta of this step, a scalar of the dtype of ``w``.
-            step: t, 0 at the first step, of the dtype of ``w``.
-            treatment: what :meth:`plan` decided for this variable.
-            hyperparameters: by name, Python floats or scalars of the dtype
-                of ``w``.
+        What follows these, if anything does, is the trust ratio.
         """
         raise NotImplementedError
-
-    @contextlib.contextmanager
-    def sharing(self) -> Iterator[None]:
-        """Has the variables of one update share what :meth:`once` computes."""
-        self.keep(_shared={})
-        try:
-            yield
-        finally:
-            self.keep(_shared=None)
-
-    def once(self, key: Any, compute: Callable[[], Any]) -> Any:
-        """Returns what ``compute`` does, which an update calls once a key.
-
-        Without it every variable has its own operations for the rate, the
-        step and what follows from these, which are most of a trace.
-        """
-        if self._shared is None:
-            return compute()
-        if key not in self._shared:
-            self._shared[key] = compute()
-        return self._shared[key]
 
     def hyperparameters(self) -> dict[str, Any]:
         """Returns the hyperparameters by name, as they were given."""
@@ -196,16 +199,21 @@ class LargeBatchOptimizer:
 
     def scalars(
         self, learning_rate: Any, dtype: Any
-    ) -> tuple[Array, Array, dict[str, Any]]:
-        """Returns eta, t and the hyperparameters in the dtype to compute in."""
-        return (
-            self._cast(learning_rate, dtype),
-            self._cast(self.iterations, dtype),
-            {
+    ) -> tuple[Array, dict[str, Any]]:
+        """Returns t and the numbers of a step in the dtype to compute in."""
+        return self._cast(self.iterations, dtype), {
+            "learning_rate": self._cast(learning_rate, dtype),
+            **{
                 name: self.scalar(value, dtype)
                 for name, value in self.hyperparameters().items()
             },
-        )
+        }
+
+    def treated(self, index: int, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what of a :class:`Step` is decided variable by variable."""
+        treatment = self._treatments[index]
+        decay = {} if treatment.decayed else {"weight_decay": 0.0}
+        return {"adapted": treatment.adapted, "numbers": {**numbers, **decay}}
 
     def scalar(self, value: Any, dtype: Any) -> Any:
         """Returns a hyperparameter as a float, or as a tensor if it is one."""
@@ -217,8 +225,14 @@ class LargeBatchOptimizer:
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
-        """Creates the optimizer of which ``get_config`` gave ``config``."""
-        return cls(
+        """Creates the optimizer of which ``get_config`` gave ``config``.
+
+        What was decided about its variables holds, unless a selector in the
+        config is another one since.
+        """
+        config = dict(config)
+        decided = config.pop("decided", None)
+        optimizer = cls(
             **{
                 name: cls._deserialize(value, custom_objects)
                 if isinstance(value, dict)
@@ -226,9 +240,24 @@ class LargeBatchOptimizer:
                 for name, value in config.items()
             }
         )
+        if decided and decided["by"] == optimizer.decided_by():
+            decisions = Decisions.from_config(decided["variables"])
+            optimizer.keep(_decisions=decisions)
+        return optimizer
+
+    def decided_by(self) -> list[Any]:
+        """Returns the selectors in a form that no file format changes."""
+        return [
+            variables.to_config(selector, variables.name_of)
+            for selector in self._selectors.values()
+        ]
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the resolved arguments of the constructor."""
+        """Returns the resolved arguments of the constructor.
+
+        Once the optimizer is built, ``decided`` stands beside them: what the
+        selectors decided, variable by variable.
+        """
         config = super().get_config()  # type: ignore[misc]
         for name, value in self.hyperparameters().items():
             config[name] = value if value is None else float(value)
@@ -236,6 +265,11 @@ class LargeBatchOptimizer:
             config[name] = getattr(self, name)
         for name, selector in self._selectors.items():
             config[name] = variables.to_config(selector, self._serialize)
+        if self._decisions:
+            config["decided"] = {
+                "by": self.decided_by(),
+                "variables": self._decisions.to_config(),
+            }
         return config
 
     def exclude_from_weight_decay(self, *args: Any, **kwargs: Any) -> None:
@@ -312,6 +346,30 @@ def joined(
     package = kind.__module__.partition(".")[0]
     about = {"__doc__": kind.__doc__, "__module__": f"{package}.{family}"}
     return register(package)(type(kind.__name__, (kind, base), about))
+
+
+def check_variable(path: str, dtype: str) -> None:
+    """Raises ValueError at a variable of numbers that no rule computes with."""
+    if "float" not in dtype:
+        raise ValueError(
+            f"the variable {path} must be of a floating dtype; complex ones "
+            "can be trained as their real and imaginary parts. "
+            f"Received: {dtype}"
+        )
+
+
+def check_gradient(path: str, found: Sequence[Any], wanted: Shape) -> None:
+    """Raises ValueError at a gradient that only broadcasts to a variable."""
+    if getattr(found, "rank", 0) is None:  # TensorFlow does not know it.
+        return
+    fits = len(found) == len(wanted) and all(
+        size in (None, known) for size, known in zip(found, wanted)
+    )
+    if not fits:
+        raise ValueError(
+            f"the gradient of {path} must have the variable's shape "
+            f"{tuple(wanted)}. Received: a gradient of shape {tuple(found)}"
+        )
 
 
 def check_hyperparameter(name: str, value: Any) -> None:

@@ -2,7 +2,8 @@
 
 from typing import Any, ClassVar
 
-from tf_largebatch.optimizers.base import LargeBatchOptimizer
+from tf_largebatch.optimizers.base import LargeBatchOptimizer, Step
+from tf_largebatch.rules.arrays import Array
 from tf_largebatch.variables import BIAS_AND_NORM, Selector
 
 
@@ -68,27 +69,9 @@ class HeavyBall(LargeBatchOptimizer):
             **kwargs,
         )
 
-    def step(
-        self,
-        rules,
-        xp,
-        w,
-        g,
-        slots,
-        learning_rate,
-        step,
-        treatment,
-        hyperparameters,
-    ):
-        return getattr(rules, self.rule)(
-            xp,
-            w,
-            g,
-            *slots,
-            learning_rate=learning_rate,
-            momentum=hyperparameters["momentum"],
-            weight_decay=(
-                hyperparameters["weight_decay"] if treatment.decayed else 0.0
-            ),
+    def step(self, at: Step) -> tuple[Array, ...]:
+        return at.by(
+            self.rule,
             learning_rate_in_momentum=self.learning_rate_in_momentum,
+            **at.numbers,
         )

@@ -4,10 +4,12 @@ from typing import Any, ClassVar
 
 from tf_largebatch.optimizers.base import (
     LargeBatchOptimizer,
+    Step,
     find_variant,
     first_given,
 )
 from tf_largebatch.rules import LAMB_VARIANTS
+from tf_largebatch.rules.arrays import Array
 from tf_largebatch.variables import BIAS_AND_NORM, Selector
 
 
@@ -113,47 +115,22 @@ class LAMB(LargeBatchOptimizer):
             **kwargs,
         )
 
-    def step(
-        self,
-        rules,
-        xp,
-        w,
-        g,
-        slots,
-        learning_rate,
-        step,
-        treatment,
-        hyperparameters,
-    ):
-        decay = hyperparameters["weight_decay"] if treatment.decayed else 0.0
-        shared = {
-            "learning_rate": learning_rate,
-            "step": step,
-            "beta_1": hyperparameters["beta_1"],
-            "beta_2": hyperparameters["beta_2"],
-            "bias_correction": self.bias_correction,
-        }
-        epsilon = hyperparameters["epsilon"]
-        if treatment.adapted:
-            published = LAMB_VARIANTS[self.variant]
-            return rules.lamb(
-                xp,
-                w,
-                g,
-                *slots,
-                epsilon=epsilon,
-                weight_decay=decay,
-                zero_norm_ratio=hyperparameters["zero_norm_ratio"],
-                decay_in_ratio=published.decay_in_ratio,
+    def step(self, at: Step) -> tuple[Array, ...]:
+        numbers = dict(at.numbers)
+        ratio_at_zero = numbers.pop("zero_norm_ratio")
+        epsilon = numbers.pop("fallback_epsilon")
+        decay = numbers.pop("fallback_weight_decay")
+        shared = {"step": at.t, "bias_correction": self.bias_correction}
+        if at.adapted:
+            return at.by(
+                "lamb",
+                zero_norm_ratio=ratio_at_zero,
+                decay_in_ratio=LAMB_VARIANTS[self.variant].decay_in_ratio,
                 **shared,
+                **numbers,
             )
-        fallback_decay = hyperparameters["fallback_weight_decay"]
-        return rules.adam(
-            xp,
-            w,
-            g,
-            *slots,
-            epsilon=first_given(hyperparameters["fallback_epsilon"], epsilon),
-            weight_decay=first_given(fallback_decay, decay),
-            **shared,
-        )
+        if epsilon is not None:
+            numbers["epsilon"] = epsilon
+        if decay is not None:
+            numbers["weight_decay"] = decay
+        return at.by("adam", **shared, **numbers)

@@ -4,10 +4,12 @@ from typing import Any, ClassVar
 
 from tf_largebatch.optimizers.base import (
     LargeBatchOptimizer,
+    Step,
     find_variant,
     first_given,
 )
 from tf_largebatch.rules import LARS_VARIANTS
+from tf_largebatch.rules.arrays import Array
 from tf_largebatch.variables import BIAS_AND_NORM, Selector
 
 
@@ -93,43 +95,16 @@ class LARS(LargeBatchOptimizer):
             **kwargs,
         )
 
-    def step(
-        self,
-        rules,
-        xp,
-        w,
-        g,
-        slots,
-        learning_rate,
-        step,
-        treatment,
-        hyperparameters,
-    ):
-        published = LARS_VARIANTS[self.variant]
-        decay = hyperparameters["weight_decay"] if treatment.decayed else 0.0
-        shared = {
-            "learning_rate": learning_rate,
-            "momentum": hyperparameters["momentum"],
-        }
-        if treatment.adapted:
-            return rules.lars(
-                xp,
-                w,
-                g,
-                *slots,
-                weight_decay=decay,
-                trust_coefficient=hyperparameters["trust_coefficient"],
-                epsilon=hyperparameters["epsilon"],
-                variant=published,
-                **shared,
-            )
-        in_momentum = published.fallback_learning_rate_in_momentum
-        return rules.heavy_ball(
-            xp,
-            w,
-            g,
-            *slots,
-            weight_decay=decay if published.adds_decay else 0.0,
-            learning_rate_in_momentum=in_momentum,
-            **shared,
+    def step(self, at: Step) -> tuple[Array, ...]:
+        variant = LARS_VARIANTS[self.variant]
+        if at.adapted:
+            return at.by("lars", variant=variant, **at.numbers)
+        inside = variant.fallback_learning_rate_in_momentum
+        decay = at.numbers["weight_decay"] if variant.adds_decay else 0.0
+        return at.by(
+            "heavy_ball",
+            learning_rate=at.numbers["learning_rate"],
+            momentum=at.numbers["momentum"],
+            weight_decay=decay,
+            learning_rate_in_momentum=inside,
         )

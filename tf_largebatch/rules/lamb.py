@@ -9,10 +9,6 @@ from tf_largebatch.rules.arrays import (
     l2_norm,
 )
 
-# Adam's direction is no larger than 32, or than lambda w, but at gradients of
-# 1e-25 so small that its squares would be 0. A power of two rounds nothing.
-ENLARGED = 2.0**20
-
 
 def lamb(
     xp: Namespace,
@@ -30,7 +26,7 @@ def lamb(
     bias_correction: bool = True,
     zero_norm_ratio: Scalar = 1.0,
     decay_in_ratio: bool = True,
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array]:
     """Takes one step: ``u = mh/(sqrt(sh)+eps) + lambda w; w <- w - eta r u``.
 
     ``r = ||w|| / ||u||``, and ``zero_norm_ratio`` where either norm is 0.
@@ -55,7 +51,7 @@ def lamb(
             the step of that w with ``u`` free of decay.
 
     Returns:
-        The new ``w``, ``m`` and ``s``.
+        The new ``w``, ``m`` and ``s``, and the trust ratio r.
     """
     u, m, s = adam_direction(
         xp,
@@ -68,29 +64,12 @@ def lamb(
         epsilon=epsilon,
         bias_correction=bias_correction,
     )
-    w, u = with_decay(w, u, learning_rate, weight_decay, decay_in_ratio)
-    return w - learning_rate * ratio_of(xp, w, u, zero_norm_ratio) * u, m, s
-
-
-def with_decay(
-    w: Array,
-    u: Array,
-    learning_rate: Scalar,
-    weight_decay: Scalar,
-    decay_in_ratio: bool,
-) -> tuple[Array, Array]:
-    """Returns the parameter and the direction of which the ratio is taken."""
     if decay_in_ratio:
-        return w, add_decay(u, w, weight_decay)
-    return w - learning_rate * weight_decay * w, u
-
-
-def ratio_of(
-    xp: Namespace, w: Array, u: Array, zero_norm_ratio: Scalar
-) -> Array:
-    """Returns the trust ratio of what :func:`with_decay` returned."""
-    u_norm = l2_norm(xp, ENLARGED * u) / ENLARGED
-    return trust_ratio(xp, l2_norm(xp, w), u_norm, zero_norm_ratio)
+        u = add_decay(u, w, weight_decay)
+    else:
+        w = w - learning_rate * weight_decay * w
+    r = trust_ratio(xp, l2_norm(xp, w), l2_norm(xp, u), zero_norm_ratio)
+    return w - learning_rate * r * u, m, s, r
 
 
 def trust_ratio(

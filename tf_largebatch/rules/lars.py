@@ -1,18 +1,13 @@
 """LARS (You et al. 2017) as the published pipeline computes it, and kin."""
 
-from collections.abc import Callable
-
 from tf_largebatch.rules.arrays import (
     Array,
     Namespace,
     Scalar,
     add_decay,
-    gradient_norm,
     l2_norm,
 )
 from tf_largebatch.rules.variants import LARS_VARIANTS, LARSVariant
-
-Norm = Callable[[Namespace, Array], Array]
 
 
 def lars(
@@ -27,7 +22,7 @@ def lars(
     trust_coefficient: Scalar = 0.001,
     epsilon: Scalar = 0.0,
     variant: LARSVariant = LARS_VARIANTS["mlperf"],
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
     """Takes one step; ``mlperf``: ``v <- mu v + eta r (g + lambda w)``.
 
     Then ``w <- w - v``, with ``r = c ||w|| / (||g|| + lambda ||w|| + eps)``
@@ -47,87 +42,41 @@ def lars(
         variant: a row of :data:`~tf_largebatch.rules.LARS_VARIANTS`.
 
     Returns:
-        The new ``w`` and the new ``v``.
+        The new ``w``, the new ``v``, and the trust ratio r.
     """
-    update = update_of(w, g, weight_decay, variant)
+    update = add_decay(g, w, weight_decay) if variant.adds_decay else g
+    eta_inside, eta_outside = (
+        (learning_rate, 1.0)
+        if variant.learning_rate_in_momentum
+        else (1.0, learning_rate)
+    )
+    normed = {"gradient": g, "decayed_gradient": update}
 
-    def ratio(v: Array) -> Array:
-        return ratio_of(
+    def ratio(normed: Array) -> Array:
+        return trust_ratio(
             xp,
-            w,
-            g,
-            update,
-            v,
+            l2_norm(xp, w),
+            l2_norm(xp, normed),
             weight_decay=weight_decay,
             trust_coefficient=trust_coefficient,
             epsilon=epsilon,
             variant=variant,
         )
 
-    eta_inside, eta_outside = (
-        (learning_rate, 1.0)
-        if variant.learning_rate_in_momentum
-        else (1.0, learning_rate)
-    )
     if variant.ratio_in_momentum:
-        v = momentum * v + eta_inside * ratio(v) * update
-        return w - eta_outside * v, v
+        r = ratio(normed[variant.norm_of])
+        v = momentum * v + eta_inside * r * update
+        return w - eta_outside * v, v, r
     v = momentum * v + eta_inside * update
-    return w - eta_outside * ratio(v) * v, v
-
-
-def update_of(
-    w: Array, g: Array, weight_decay: Scalar, variant: LARSVariant
-) -> Array:
-    """Returns what joins the buffer, before rate and ratio: g + lambda w."""
-    return add_decay(g, w, weight_decay) if variant.adds_decay else g
-
-
-def ratio_of(
-    xp: Namespace,
-    w: Array,
-    g: Array,
-    update: Array,
-    v: Array,
-    *,
-    weight_decay: Scalar,
-    trust_coefficient: Scalar,
-    epsilon: Scalar,
-    variant: LARSVariant,
-    norms: tuple[Norm, Norm] = (l2_norm, gradient_norm),
-) -> Array:
-    """Returns the trust ratio of one variable.
-
-    Args:
-        xp: array namespace.
-        w: parameter.
-        g: its gradient.
-        update: what :func:`update_of` returned.
-        v: momentum buffer, which has taken the update in where the ratio
-            stands outside.
-        weight_decay: lambda.
-        trust_coefficient: c.
-        epsilon: added to the denominator.
-        variant: says of what the norm is taken.
-        norms: compute that of ``w``, and that of a gradient.
-    """
-    normed = {"gradient": g, "decayed_gradient": update, "momentum": v}
-    norm, norm_of_gradient = norms
-    return trust_ratio(
-        xp,
-        norm(xp, w),
-        norm_of_gradient(xp, normed[variant.norm_of]),
-        weight_decay if variant.norm_of == "gradient" else 0.0,
-        trust_coefficient,
-        epsilon,
-        variant,
-    )
+    r = ratio({**normed, "momentum": v}[variant.norm_of])
+    return w - eta_outside * r * v, v, r
 
 
 def trust_ratio(
     xp: Namespace,
     w_norm: Array,
     g_norm: Array,
+    *,
     weight_decay: Scalar,
     trust_coefficient: Scalar,
     epsilon: Scalar,
@@ -135,12 +84,15 @@ def trust_ratio(
 ) -> Array:
     """Returns ``c ||w|| / (||g|| + lambda ||w|| + eps)``, 1 at a zero norm.
 
+    ``lambda ||w||`` is there where ``||g||`` is the norm of the gradient alone.
     With ``freezes_zero_weights`` it is 1 only where both norms are 0, so
     that a variable that starts at zero gets the ratio 0 and never moves.
     Without ``adapts_without_decay`` it is 1 as well where lambda is 0.
     """
     one = xp.ones_like(w_norm)
-    denominator = g_norm + weight_decay * w_norm + epsilon
+    denominator = g_norm + epsilon
+    if variant.norm_of == "gradient":
+        denominator += weight_decay * w_norm
     ratio = (
         trust_coefficient * w_norm / xp.where(denominator > 0, denominator, one)
     )

@@ -1,12 +1,15 @@
 """What stands between an update rule and a tf_keras optimizer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
 from tf_largebatch import fused, rules
+from tf_largebatch.optimizers.base import Step, check_gradient, check_variable
+from tf_largebatch.sharing import once, sharing
 from tf_largebatch.tf_keras import namespace
 from tf_largebatch.variables import path_of
 
@@ -19,6 +22,7 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
     """
 
     _cast = staticmethod(tf.cast)
+    _recorded: Mapping[int, tf.Variable] = MappingProxyType({})
     _serialize = staticmethod(tf_keras.saving.serialize_keras_object)
 
     def __init__(
@@ -56,26 +60,44 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
         """Creates the slots and decides every variable's treatment."""
         if getattr(self, "_built", False):
             return
-        for variable in var_list:
-            self.check_variable(variable)
-        self.plan(
-            [path_of(variable.name) for variable in var_list],
-            [tuple(variable.shape) for variable in var_list],
-        )
+        paths = [self.checked_path(variable) for variable in var_list]
+        self.plan(paths, [tuple(variable.shape) for variable in var_list])
         super().build(var_list)
         self._slots = [
-            [self.add_variable_from_reference(v, name) for v in var_list]
+            [self.add_slot(variable, name) for variable in var_list]
             for name in self.slot_names
         ]
         self._built = True
 
-    def check_variable(self, variable: Any) -> None:
-        """Raises ValueError at a variable that is none of tf_keras's."""
+    def checked_path(self, variable: Any) -> str:
+        """Returns a variable's path, the same on every replica.
+
+        Raises:
+            ValueError: the variable is none of tf_keras's, or is complex.
+        """
         if not isinstance(variable, tf.Variable):
             raise ValueError(
                 f"{self!r} takes no variable of another kind. "
                 f"Received: {getattr(variable, 'path', variable)!r}"
             )
+        path = path_of(variable.name)
+        check_variable(path, variable.dtype.name)
+        return path
+
+    def add_slot(self, variable: tf.Variable, name: str) -> tf.Variable:
+        """Creates a slot of at least 32 bits, in which small squares count."""
+        dtype = at_least_float32(variable.dtype)
+        if dtype == variable.dtype:
+            return self.add_variable_from_reference(variable, name)
+        strategy = tf.distribute.get_strategy()
+        with strategy.extended.colocate_vars_with(variable):
+            slot = tf.Variable(
+                tf.zeros(variable.shape, dtype),
+                trainable=False,
+                name=f"{name}/{path_of(variable.name)}",
+            )
+        self._variables.append(slot)
+        return slot
 
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
         # Sparse gradients count as their dense equals: made dense here, or
@@ -85,25 +107,47 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
     def update_step(self, gradient: Any, variable: tf.Variable) -> None:
         """Computes and assigns one variable's new value and slots."""
         index = self._index_dict[self._var_key(variable)]
+        check_gradient(variable.name, gradient.shape, variable.shape)
         targets = [variable, *(slots[index] for slots in self._slots)]
         dtype = at_least_float32(variable.dtype)
-        gradient = tf.cast(gradient, dtype)
-        key = dtype, tf.compat.v1.get_default_graph()
-        rate, step, hyperparameters = self.once(
-            key, lambda: self.scalars(self.learning_rate, dtype)
+        in_place = self.has_kernels and dtype == variable.dtype
+        w, *slots = (
+            targets
+            if in_place
+            else [tf.cast(target, dtype) for target in targets]
         )
-        values = rate, step, self._treatments[index], dict(hyperparameters)
-        if self.has_kernels and fused.applies(variable):
-            w, *slots = targets
-            self.step(fused, namespace, w, gradient, slots, *values)
-            return
-        w, *slots = (tf.cast(target, dtype) for target in targets)
-        ends = self.step(rules, namespace, w, gradient, slots, *values)
+        t, numbers = once(
+            (dtype, tf.compat.v1.get_default_graph()),
+            lambda: self.scalars(self.learning_rate, dtype),
+        )
+        ends = self.step(
+            Step(
+                xp=namespace,
+                rules=fused if in_place else rules,
+                w=w,
+                g=tf.cast(gradient, dtype),
+                slots=slots,
+                t=t,
+                **self.treated(index, numbers),
+            )
+        )
         for target, end in zip(targets, ends):
-            target.assign(tf.cast(end, target.dtype))
+            if end is not target:
+                target.assign(tf.cast(end, target.dtype))
+        if index in self._recorded:
+            self._recorded[index].assign(tf.cast(ends[-1], tf.float32))
+
+    def record(self, trust_ratios: Mapping[int, tf.Variable]) -> None:
+        """Has every step note the trust ratios that it takes.
+
+        Args:
+            trust_ratios: float32 scalars by the indices of variables with
+                layer adaptation.
+        """
+        self.keep(_recorded=dict(trust_ratios))
 
     def _distributed_apply_gradients_fn(self, *args: Any, **kwargs: Any) -> Any:
-        with self.sharing():
+        with sharing():
             return super()._distributed_apply_gradients_fn(*args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:

@@ -252,7 +252,7 @@ def variables_of(trainer: Trainer) -> Iterator[tf.Variable]:
         trainer.global_step,
         trainer._first_bad,
         trainer._gradient_norm,
-        trainer._trust_ratios,
+        *trainer._trust_ratios.values(),
     )
     if trainer.may_skip:
         yield from (trainer._finite, trainer._skipped)

@@ -1,11 +1,9 @@
 """Lion (Chen et al. 2023, arXiv 2302.06675, Algorithm 2)."""
 
-from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import Any, ClassVar
 
-from tf_largebatch.optimizers.base import LargeBatchOptimizer
-from tf_largebatch.variables import BIAS_AND_NORM, Selector, Treatment
+from tf_largebatch.optimizers.base import LargeBatchOptimizer, Step
+from tf_largebatch.variables import BIAS_AND_NORM, Selector
 
 
 def lion(
@@ -75,27 +73,6 @@ class Lion(LargeBatchOptimizer):
             **kwargs,
         )
 
-    def step(
-        self,
-        rules: ModuleType,
-        xp: Any,
-        w: Any,
-        g: Any,
-        slots: Sequence[Any],
-        learning_rate: Any,
-        step: Any,
-        treatment: Treatment,
-        hyperparameters: Mapping[str, Any],
-    ) -> tuple[Any, Any]:
+    def step(self, at: Step) -> tuple[Any, Any]:
         """Returns the new parameter and the new slot."""
-        decay = hyperparameters["weight_decay"] if treatment.decayed else 0.0
-        return lion(
-            xp,
-            w,
-            g,
-            *slots,
-            learning_rate=learning_rate,
-            beta_1=hyperparameters["beta_1"],
-            beta_2=hyperparameters["beta_2"],
-            weight_decay=decay,
-        )
+        return lion(at.xp, at.w, at.g, *at.slots, **at.numbers)

@@ -1,0 +1,315 @@
+"""Optimizers stay right wherever Keras carries them: files, copies, graphs."""
+
+import copy
+import pickle
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from tf_largebatch.keras import Adam
+
+X = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
+Y = np.random.default_rng(1).normal(size=(16, 2)).astype("float32")
+
+
+def has_prefix(path, shape):
+    return path.startswith("net/")
+
+
+def in_body(path, shape):
+    return "body" in path
+
+
+for registers in keras, tf_keras:
+    for function in has_prefix, in_body:
+        registers.saving.register_keras_serializable("carried")(function)
+
+
+@keras.saving.register_keras_serializable("carried")
+class Net(keras.Model):
+    """A subclassed model, whose variables begin with its name."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.body = keras.layers.Dense(4)  # Named dense, dense_1, ...
+        self.last = keras.layers.Dense(2, name="head")
+
+    def call(self, inputs):
+        return self.last(self.body(inputs))
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+def sequential(layers):
+    return layers.Dense(4, name="body"), layers.Dense(2, name="head")
+
+
+def recurrent(layers):
+    return (
+        layers.Reshape((2, 2)),
+        layers.Bidirectional(layers.LSTM(2), name="body"),
+        layers.Dense(2, name="head"),
+    )
+
+
+@pytest.fixture
+def model(family, kind):
+    """An uncompiled model of four inputs and two outputs."""
+    if kind == "subclassed":
+        if family.keras is tf_keras:
+            pytest.skip("tf_keras loads what is subclassed by name as well")
+        return Net(name="net")
+    layers = family.keras.layers
+    parts = recurrent(layers) if kind == "recurrent" else sequential(layers)
+    inputs = [] if kind == "lazy" else [family.keras.Input((4,))]
+    return family.keras.Sequential([*inputs, *parts], name="net")
+
+
+SELECTORS = {
+    "a layer": ["body|dense"],
+    "with slashes": ["/?head/"],
+    "the whole path": ["^(net/)?(body|dense).*kernel|bias$"],
+    "a prefix": has_prefix,
+    "a function": in_body,
+}
+
+
+def trained(family, model, selector):
+    optimizer = family.largebatch.LAMB(
+        0.01,
+        exclude_from_layer_adaptation=selector,
+        exclude_from_weight_decay="bias_and_norm",
+    )
+    loss = family.keras.losses.MeanSquaredError()
+    model.compile(optimizer, loss, jit_compile=False)
+    model.fit(X, Y, verbose=0)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
+@pytest.mark.parametrize(
+    "kind, selector, ending",
+    [
+        *(("subclassed", selector, "keras") for selector in SELECTORS),
+        *(("lazy", selector, "keras") for selector in SELECTORS),
+        ("with input", "the whole path", "keras"),
+        ("with input", "with slashes", "h5"),
+        ("lazy", "a prefix", "h5"),
+        ("recurrent", "a layer", "keras"),
+    ],
+)
+def test_what_was_decided_holds_after_loading(
+    family, model, selector, ending, tmp_path
+):
+    trained(family, model, SELECTORS[selector])
+    decided = model.optimizer._treatments
+    path = str(tmp_path / f"model.{ending}")
+    for _ in range(2):  # What was loaded is saved and loaded again.
+        model.save(path)
+        model = family.keras.models.load_model(path)
+    np.testing.assert_allclose(model.predict(X, verbose=0).shape, Y.shape)
+    model.fit(X, Y, verbose=0)
+    assert model.optimizer._treatments == decided
+
+
+@pytest.mark.parametrize(
+    "copied_by",
+    [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))],
+)
+def test_what_was_decided_holds_in_a_copy(copied_by):
+    """Of Keras 3: tf_keras copies and pickles none that is built."""
+    optimizer = Adam(0.1, exclude_from_weight_decay=["first"])
+    optimizer.build([keras.Variable(np.ones(2), name="first")])
+    other = copied_by(optimizer)
+    other.build([keras.Variable(np.ones(2), name="second")])
+    assert not other._treatments[0].decayed
+
+
+def renamed(family, name):
+    """Returns two variables of a model of that name."""
+    with (
+        family.keras.name_scope(name)
+        if family.keras is keras
+        else (tf.name_scope(name))
+    ):
+        return [
+            family.variable(np.ones((2, 3)), "kernel"),
+            family.variable(np.ones((3, 4)), "kernel"),
+        ]
+
+
+def copied(optimizer, **changes):
+    return type(optimizer).from_config({**optimizer.get_config(), **changes})
+
+
+@pytest.fixture
+def built(family):
+    optimizer = family.largebatch.Adam(
+        0.1, weight_decay=0.1, exclude_from_weight_decay=lambda p, s: s[0] == 2
+    )
+    optimizer._selectors["exclude_from_weight_decay"] = ["first"]
+    first, second = renamed(family, "first")
+    other = renamed(family, "second")[1]
+    optimizer.build([first, other])
+    assert [each.decayed for each in optimizer._treatments] == [False, True]
+    return optimizer
+
+
+def test_a_copy_for_variables_of_other_names_keeps_what_was_decided(
+    family, built
+):
+    other = copied(built)
+    other.build(renamed(family, "third"))
+    assert other._treatments == built._treatments
+
+
+def test_another_selector_decides_for_itself(family, built):
+    other = copied(built, exclude_from_weight_decay=["third"])
+    other.build(renamed(family, "third"))
+    assert [each.decayed for each in other._treatments] == [False, False]
+
+
+def test_other_variables_are_decided_about_and_it_is_said(
+    family, built, caplog
+):
+    other = copied(built)
+    with caplog.at_level("INFO"):
+        other.build(list(reversed(renamed(family, "first"))))
+    assert [each.decayed for each in other._treatments] == [False, False]
+    assert "it was saved with other variables" in caplog.text
+    with pytest.raises(ValueError, match="matches no variable"):
+        copied(built).build(renamed(family, "third")[:1])
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128", "int32"])
+def test_variables_that_no_rule_computes_with_are_refused(family, name, dtype):
+    kind = keras.Variable if family.keras is keras else tf.Variable
+    z = kind(np.array([3, 4]).astype(dtype), dtype=dtype, name="z")
+    with pytest.raises(ValueError, match=rf"variable z .* Received: {dtype}$"):
+        family.optimizer(name).build([z])
+    assert np.array(z).tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_small_gradients_count_in_short_variables(family, dtype):
+    """Their squares, of 1e-8, are in no 16 bits."""
+    kind = keras.Variable if family.keras is keras else tf.Variable
+    w = kind(np.zeros(3, "float32"), dtype=dtype, name="w")
+    optimizer = family.largebatch.Adam(1e-3)
+    optimizer.build([w])
+    gradient = tf.constant([1e-4] * 3, dtype)
+    for _ in range(100):
+        optimizer.apply_gradients([(gradient, w)])
+    slots = [slot for slots in optimizer._slots for slot in slots]
+    assert {np.array(slot).dtype.name for slot in slots} == {"float32"}
+    end = np.array(tf.cast(tf.convert_to_tensor(w), "float32"))
+    # By the rate in each step, rounded to the variable's dtype.
+    np.testing.assert_allclose(end, -0.1, rtol=0.05)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (1, 3), (2, 1), (1, 2, 3)])
+def test_a_gradient_that_only_broadcasts_is_refused(family, name, shape):
+    w = family.variable(np.ones((2, 3)), "the_kernel")
+    optimizer = family.optimizer(name)
+    with pytest.raises(ValueError, match=r"the_kernel.*\(2, 3\)\. Received"):
+        optimizer.apply_gradients([(tf.ones(shape), w)])
+    np.testing.assert_array_equal(np.array(w), np.ones((2, 3)))
+
+
+SCALAR = tf.TensorSpec((), tf.float32)
+
+
+class Trained(tf.Module):
+    """Two variables of one shape, others, and their training."""
+
+    def __init__(self, family, optimizer, jit_compile=None):
+        super().__init__()
+        self.optimizer = optimizer
+        self.parts = [
+            family.variable(np.linspace(-1, 2, size).reshape(shape), name)
+            for name, size, shape in (
+                ("first_kernel", 6, (2, 3)),
+                ("second_kernel", 6, (2, 3)),
+                ("third_kernel", 12, (3, 4)),
+                ("bias", 4, (4,)),
+            )
+        ]
+        optimizer.build(self.parts)
+        self.train = tf.function(
+            self.step, jit_compile=jit_compile, input_signature=[SCALAR]
+        )
+
+    def step(self, factor):
+        """Takes a step; returns where the variables are then."""
+        gradients = [
+            factor * tf.sin(3 * tf.convert_to_tensor(part) + number)
+            for number, part in enumerate(self.parts)
+        ]
+        self.optimizer.apply_gradients(list(zip(gradients, self.parts)))
+        return [tf.identity(tf.convert_to_tensor(x)) for x in self.parts]
+
+
+def assert_near(found, expected):
+    for value, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(value, other, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("jit_compile", [None, True])
+def test_a_saved_model_trains_as_what_was_saved(
+    family, name, jit_compile, tmp_path
+):
+    module = Trained(family, family.optimizer(name), jit_compile)
+    tf.saved_model.save(module, str(tmp_path / "module"))
+    loaded = tf.saved_model.load(str(tmp_path / "module"))
+    for factor in (0.5, 1.5, -1.0, 2.0):
+        expected = module.train(tf.constant(factor))
+        assert_near(loaded.train(tf.constant(factor)), expected)
+
+
+def test_steps_can_be_inlined_and_looped(family, name):
+    one, two, three = (
+        Trained(family, family.optimizer(name)) for _ in range(3)
+    )
+    for _ in range(4):
+        expected = one.train(tf.constant(1.0))
+
+    @tf.function
+    def two_steps():
+        two.train(tf.constant(1.0))
+        return two.train(tf.constant(1.0))
+
+    @tf.function
+    def loop():
+        for _ in tf.range(3):
+            three.step(tf.constant(1.0))
+        return three.step(tf.constant(1.0))
+
+    two_steps()
+    assert_near(two_steps(), expected)
+    assert_near(loop(), expected)
+
+
+def test_a_step_converts_to_tensorflow_lite(family, name, tmp_path):
+    folder = str(tmp_path / "module")
+    module = Trained(family, family.optimizer(name))
+    tf.saved_model.save(module, folder, signatures={"train": module.train})
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    converter.target_spec.supported_ops = [
+        tf.lite.OpsSet.TFLITE_BUILTINS,
+        tf.lite.OpsSet.SELECT_TF_OPS,
+    ]
+    converter.experimental_enable_resource_variables = True
+    runner = tf.lite.Interpreter(
+        model_content=converter.convert()
+    ).get_signature_runner("train")
+    if family.keras is keras:
+        return  # TensorFlow Lite finds none of its variables, SGD's neither.
+    for factor in (0.5, 1.5):
+        expected = module.train(tf.constant(factor))
+        found = runner(factor=tf.constant(factor))
+        for key, value in zip(sorted(found), expected, strict=True):
+            np.testing.assert_allclose(found[key], value, atol=1e-6)
