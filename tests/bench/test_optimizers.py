@@ -12,7 +12,7 @@ from tf_largebatch.errors import RunError
 def figures():
     """Of two of the optimizers, as each takes a process that is slow to start.
 
-    One is of this project, one a peer.
+    One is of this project, one a peer; and of the loop.
     """
     with pytest.MonkeyPatch.context() as patch:
         two = [
@@ -20,14 +20,20 @@ def figures():
             for each in optimizers.CONTESTANTS
             if each.name
             in ("tf_largebatch.keras.LAMB, graph", "optax.lamb, jax")
+            or (each.algorithm == "LAMB" and each.name == optimizers.LOOP)
         ]
         patch.setattr(optimizers, "CONTESTANTS", two)
         return optimizers.measure(2, ["small"], ["LAMB"])
 
 
 def test_an_optimizer_takes_steps(figures):
-    assert len(figures["rows"]) == 2
+    assert len(figures["rows"]) == 3
     assert_measured(figures)
+    loop, *others = figures["rows"]
+    assert loop["times_loop"] == 1
+    for row in others:
+        times = row["seconds"]["median"] / loop["seconds"]["median"]
+        assert row["times_loop"] == pytest.approx(times)
 
 
 @pytest.mark.slow
@@ -35,6 +41,7 @@ def test_every_optimizer_takes_steps():
     figures = optimizers.measure(2, ["small"], ["LAMB"])
     names = [row["name"] for row in figures["rows"]]
     assert names == [
+        optimizers.LOOP,
         "tf_largebatch.tf_keras.LAMB, graph",
         "tf_largebatch.tf_keras.LAMB, XLA",
         "tf_largebatch.keras.LAMB, graph",

@@ -177,7 +177,7 @@ def test_other_variables_are_decided_about_and_it_is_said(
     family, built, caplog
 ):
     other = copied(built)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         other.build(list(reversed(renamed(family, "first"))))
     assert [each.decayed for each in other._treatments] == [False, False]
     assert "it was saved with other variables" in caplog.text
@@ -218,6 +218,33 @@ def test_a_gradient_that_only_broadcasts_is_refused(family, name, shape):
     with pytest.raises(ValueError, match=r"the_kernel.*\(2, 3\)\. Received"):
         optimizer.apply_gradients([(tf.ones(shape), w)])
     np.testing.assert_array_equal(np.array(w), np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("callback", ["ReduceLROnPlateau", "Scheduler"])
+def test_a_callback_changes_no_schedule(family, callback):
+    """Keras 3 raises an error; tf_keras says nothing, as the pages say."""
+    kinds = family.keras.callbacks
+    plateau = {"monitor": "loss", "patience": 0, "min_delta": 1e9}
+    change = (
+        kinds.ReduceLROnPlateau(factor=0.01, **plateau)
+        if callback == "ReduceLROnPlateau"
+        else kinds.LearningRateScheduler(lambda epoch, rate: 0.001)
+    )
+
+    def end(callbacks):
+        rate = family.largebatch.Cosine(0.01, total_steps=1000)
+        optimizer = family.largebatch.Nesterov(rate)
+        model = family.compiled(optimizer, run_eagerly=True)
+        data = np.ones((8, 8)), np.ones((8, 4))
+        model.fit(*data, epochs=3, callbacks=callbacks, verbose=0)
+        return model.get_weights()
+
+    if family.keras is keras:
+        with pytest.raises(TypeError, match="not settable"):
+            end([change])
+        return
+    for value, other in zip(end([change]), end([])):
+        np.testing.assert_array_equal(value, other)
 
 
 SCALAR = tf.TensorSpec((), tf.float32)

@@ -32,6 +32,7 @@ def main() -> None:
     driver = {
         "keras": keras_driver,
         "keras on jax": jax_driver,
+        "loop": loop_driver,
         "optax": optax_driver,
         "tf_keras": tf_keras_driver,
     }[work["driver"]]
@@ -173,6 +174,42 @@ def optax_driver(work: Work, arrays: Arrays) -> Step:
     weights = list(map(jax.numpy.array, arrays.values()))
     gradients = list(map(jax.numpy.asarray, arrays.values()))
     return jax_step(compiled, optimizer.init(weights), gradients, weights)
+
+
+def loop_driver(work: Work, arrays: Arrays) -> Step:
+    """Returns a step of what is the least: loops in place over the bytes.
+
+    As many slots as ``slots`` says are read and written with the weights, the
+    gradients read. With ``norms_of`` there is a pass before that, which reads
+    the weights beside the ``gradients`` or the ``slots``, for two norms.
+    """
+    import jax
+
+    def sums(read, weights):
+        pairs = jax.tree.leaves(read), jax.tree.leaves(weights)
+        return [sum(map(jax.numpy.vdot, group, group)) for group in pairs]
+
+    def update(slots, gradients, weights):
+        slots = [
+            [0.9 * x + 0.1 * g for x, g in zip(slot, gradients)]
+            for slot in slots
+        ]
+        moved = zip(weights, gradients, *slots)
+        return slots, [w - 1e-3 * sum(rest) for w, *rest in moved]
+
+    def step(slots, gradients, weights):
+        if norms_of:
+            read = {"gradients": gradients, "slots": slots}[norms_of]
+            jax.block_until_ready(norms(read, weights))
+        return loop(slots, gradients, weights)
+
+    norms_of = work["arguments"].get("norms_of")
+    norms, loop = jax.jit(sums), jax.jit(update, donate_argnums=(0, 2))
+    weights, gradients, *slots = (
+        list(map(jax.numpy.array, arrays.values()))
+        for _ in range(2 + work["arguments"]["slots"])
+    )
+    return jax_step(step, slots, gradients, weights)
 
 
 def jax_step(

@@ -31,6 +31,8 @@ BYTES = {"momentum": 20, "Adam": 28, "LARS": 28, "LAMB": 40}
 SLOTS = {"momentum": 1, "Adam": 2, "LARS": 1, "LAMB": 2}
 # What the chart's numbers are.
 AXIS = "times the floor (the bytes that must move, at a copy's bandwidth)"
+# The other limit: what it takes to go over the same bytes in place.
+LOOP = "a loop in place over the same bytes"
 # What a process has beside its variables; how much of what is free is used.
 IMPORTED, USED = 1 << 30, 0.7
 
@@ -66,6 +68,8 @@ class Contestant:
     @property
     def name(self) -> str:
         """Label and mode."""
+        if self.driver == "loop":
+            return self.label
         is_jax = self.driver in ("optax", "keras on jax")
         mode = "jax" if is_jax else "XLA" if self.xla else "graph"
         return f"{self.label}, {mode}"
@@ -121,16 +125,24 @@ def optax(algorithm: str, name: str, **arguments: Any) -> Contestant:
     return Contestant(algorithm, dotted, "optax", dotted, arguments, ("optax",))
 
 
+def loop(algorithm: str, **norms: str) -> Contestant:
+    """Returns the least that a processor has to do for an algorithm."""
+    arguments = {"slots": SLOTS[algorithm], **norms}
+    return Contestant(algorithm, LOOP, "loop", "", arguments, ("jax",))
+
+
 GARDEN = "tf-models-official"
 NESTEROV: dict[str, Any] = {**MOMENTUM, "nesterov": True}
 MODEL_GARDEN = "official.modeling.optimization"
 CONTESTANTS = (
+    loop("momentum"),
     *ours("momentum", "Nesterov", **MOMENTUM),
     *ours("momentum", "Nesterov", " with decay", **MOMENTUM, **DECAY),
     *ours("momentum", "HeavyBall", **MOMENTUM),
     *peer("momentum", "tf_keras", "tf_keras.optimizers.SGD", **NESTEROV),
     *peer("momentum", "keras", "keras.optimizers.SGD", **NESTEROV),
     optax("momentum", "sgd", **NESTEROV),
+    loop("Adam"),
     *ours("Adam", "Adam", **RATE),
     *ours("Adam", "Adam", " with decay", **RATE, **DECAY),
     *peer("Adam", "tf_keras", "tf_keras.optimizers.AdamW", **RATE, **DECAY),
@@ -145,6 +157,7 @@ CONTESTANTS = (
         exclude_from_weight_decay=EXCLUDED,
     ),
     optax("Adam", "adamw", **RATE, **DECAY),
+    loop("LARS", norms_of="gradients"),
     *ours("LARS", "LARS", **MOMENTUM),
     *peer(
         "LARS",
@@ -157,6 +170,7 @@ CONTESTANTS = (
         exclude_from_layer_adaptation=EXCLUDED,
     ),
     optax("LARS", "lars", **MOMENTUM, weight_decay=1e-4),
+    loop("LAMB", norms_of="slots"),
     *ours("LAMB", "LAMB", **RATE, **DECAY),
     *peer("LAMB", "keras", "keras.optimizers.Lamb", **RATE, **DECAY),
     *peer(
@@ -361,6 +375,12 @@ class Contest:
                 rounds.append(self.take_turns(together[::-1]))
                 rows += [self.row(each, rounds) for each in together]
                 bar.update(len(together))
+        limit = [row for row in rows if row["name"] == LOOP]
+        for row in rows:
+            median = row["seconds"]["median"]
+            row["times_loop"] = (
+                median / limit[0]["seconds"]["median"] if limit else None
+            )
         return rows
 
     def fitting(self, waiting: Sequence[Contestant]) -> list[Contestant]:
@@ -468,7 +488,8 @@ def heading(row: Mapping[str, Any]) -> str:
 
 def header(width: int) -> str:
     """Returns the titles of the columns."""
-    return f"{'':{width}}  ms (quartiles)           floor  first s  extra MB"
+    titles = "ms (quartiles)           floor    loop  first s  extra MB"
+    return f"{'':{width}}  {titles}"
 
 
 def line(row: Mapping[str, Any], width: int) -> str:
@@ -477,9 +498,10 @@ def line(row: Mapping[str, Any], width: int) -> str:
     quoted = "{median:.1f} ({q1:.1f} to {q3:.1f})".format(**found)
     extra = row["extra_bytes"]
     megabytes = "" if extra is None else f"{extra / 1e6:8.0f}"
+    loop = "" if row["times_loop"] is None else f"{row['times_loop']:.2f}"
     return (
         f"{row['name']:{width}}  {quoted:22}  {row['times_floor']:6.2f}  "
-        f"{row['first_call_seconds']:7.1f}  {megabytes:>8}"
+        f"{loop:>6}  {row['first_call_seconds']:7.1f}  {megabytes:>8}"
     )
 
 

@@ -25,7 +25,9 @@ class LAMB(LargeBatchOptimizer):
     :mod:`tf_largebatch.variables`.
 
     Args:
-        learning_rate: eta; a float, a schedule or a scalar variable.
+        learning_rate: eta; a float, a schedule or a scalar variable. Keras's
+            callbacks, such as `ReduceLROnPlateau`, cannot change a schedule,
+            and tf_keras's do not say so.
             Defaults to `0.001`.
         beta_1: decay of the first moment. Defaults to `0.9`.
         beta_2: decay of the second moment. Defaults to `0.999`.

@@ -26,7 +26,9 @@ class LARS(LargeBatchOptimizer):
     :mod:`tf_largebatch.variables`.
 
     Args:
-        learning_rate: eta; a float, a schedule or a scalar variable.
+        learning_rate: eta; a float, a schedule or a scalar variable. Keras's
+            callbacks, such as `ReduceLROnPlateau`, cannot change a schedule,
+            and tf_keras's do not say so.
         momentum: mu, of LARS and of heavy ball. Defaults to `0.929`.
         weight_decay: lambda. Defaults to `1e-4`. With variant `contrib_old`
             it enters the ratio alone, and the loss must have the decay.

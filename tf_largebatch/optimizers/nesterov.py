@@ -17,7 +17,9 @@ class Nesterov(HeavyBall):
     :mod:`tf_largebatch.variables`.
 
     Args:
-        learning_rate: eta; a float, a schedule or a scalar variable.
+        learning_rate: eta; a float, a schedule or a scalar variable. Keras's
+            callbacks, such as `ReduceLROnPlateau`, cannot change a schedule,
+            and tf_keras's do not say so.
         momentum: mu. Defaults to `0.9`.
         weight_decay: lambda, coupled: ``g <- g + lambda w``, the gradient of
             ``(lambda / 2) ||w||^2``. Defaults to `0`.
