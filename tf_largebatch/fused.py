@@ -85,15 +85,23 @@ def lars(
     learning_rate: Scalar,
     momentum: Scalar,
     weight_decay: Scalar = 0.0,
+    trust_coefficient: Scalar = 0.001,
+    epsilon: Scalar = 0.0,
     variant: rules.LARSVariant = rules.LARS_VARIANTS["mlperf"],
-    **scalars: Any,
 ) -> tuple[tf.Variable, tf.Variable, Array]:
     """Takes one step; ``mlperf``: ``v <- mu v + eta r (g + lambda w)``."""
     update = add_decay(g, w, weight_decay) if variant.adds_decay else g
-    scalars |= {"weight_decay": weight_decay, "variant": variant}
 
     def ratio(normed: Any) -> Array:
-        return lars_ratio(xp, l2_norm(w), l2_norm(normed), **scalars)
+        return lars_ratio(
+            xp,
+            l2_norm(w),
+            l2_norm(normed),
+            weight_decay=weight_decay,
+            trust_coefficient=trust_coefficient,
+            epsilon=epsilon,
+            variant=variant,
+        )
 
     if not variant.ratio_in_momentum:
         # Moves the momentum alone, whose norm the ratio may take.
@@ -145,13 +153,25 @@ def lamb(
     zero_norm_ratio: Scalar = 1.0,
     decay_in_ratio: bool = True,
     **moments: Any,
-) -> tuple[tf.Variable, tf.Variable, tf.Variable, Array]:
+) -> tuple[Any, Any, Any, Array]:
     """Takes one step: ``u = mh/(sqrt(sh)+eps) + lambda w; w <- w - eta r u``.
 
     The kernel updates the moments and, at the rate 0, leaves w. Of Adam's
     direction ``factor m / (sqrt(s) + root eps)`` the factor is left to the
     scalars, which saves a pass over memory: ``u = factor (d + lambda' w)``.
+    XLA would compute more for the rate 0 and gets the plain rule, whose new
+    values are returned to be assigned.
     """
+    if tf.__internal__.get_enclosing_xla_context():
+        return rules.lamb(
+            *(xp, w, g, m, s),
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            epsilon=epsilon,
+            zero_norm_ratio=zero_norm_ratio,
+            decay_in_ratio=decay_in_ratio,
+            **moments,
+        )
     factor, root = corrections(xp, g.dtype, **moments)
     apply_adam(w, m, s, g, 0.0, epsilon, **moments)
     if not decay_in_ratio:

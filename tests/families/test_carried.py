@@ -220,6 +220,14 @@ def test_a_gradient_that_only_broadcasts_is_refused(family, name, shape):
     np.testing.assert_array_equal(np.array(w), np.ones((2, 3)))
 
 
+def test_a_complex_gradient_is_refused(family, name):
+    w = family.variable(np.ones((2, 3)), "the_kernel")
+    optimizer = family.optimizer(name)
+    with pytest.raises(ValueError, match="the_kernel must be real.*complex64$"):
+        optimizer.apply_gradients([(tf.ones((2, 3), "complex64"), w)])
+    np.testing.assert_array_equal(np.array(w), np.ones((2, 3)))
+
+
 @pytest.mark.parametrize("callback", ["ReduceLROnPlateau", "Scheduler"])
 def test_a_callback_changes_no_schedule(family, callback):
     """Keras 3 raises an error; tf_keras says nothing, as the pages say."""
@@ -298,8 +306,8 @@ def test_a_saved_model_trains_as_what_was_saved(
 
 
 def test_steps_can_be_inlined_and_looped(family, name):
-    one, two, three = (
-        Trained(family, family.optimizer(name)) for _ in range(3)
+    one, two, three, four = (
+        Trained(family, family.optimizer(name)) for _ in range(4)
     )
     for _ in range(4):
         expected = one.train(tf.constant(1.0))
@@ -315,6 +323,14 @@ def test_steps_can_be_inlined_and_looped(family, name):
             three.step(tf.constant(1.0))
         return three.step(tf.constant(1.0))
 
+    @tf.function(jit_compile=True)
+    def compiled():
+        """Calls what was traced without XLA."""
+        return four.train(tf.constant(1.0))
+
+    four.train(tf.constant(1.0))
+    compiled(), compiled()
+    assert_near(compiled(), expected)
     two_steps()
     assert_near(two_steps(), expected)
     assert_near(loop(), expected)

@@ -106,7 +106,7 @@ class KerasOptimizer(keras.optimizers.Optimizer):
     ) -> None:
         """Computes and assigns one variable's new value and slots."""
         index = self._get_variable_index(variable)
-        check_gradient(path_in_model(variable), gradient.shape, variable.shape)
+        check_gradient(path_in_model(variable), gradient, variable.shape)
         targets = [variable, *(slots[index] for slots in self._slots)]
         dtype = at_least_float32(variable.dtype)
         values = tensorflow_variables(targets) if self.has_kernels else []

@@ -6,7 +6,7 @@ import functools
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from absl import logging
 
@@ -316,36 +316,68 @@ def check_family(kind: type) -> None:
         )
 
 
-def check_adaptable(kind: Any) -> None:
-    """Raises ValueError at what cannot be made one of a Keras family.
+Kind = TypeVar("Kind", bound=type)
 
-    A class that is of one already would be registered under its name anew.
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A Keras, whose classes can be made of those of neither Keras.
+
+    Attributes:
+        name: ``keras`` or ``tf_keras``.
+        optimizer: what stands between an optimizer and the family.
+        schedule: the same for a schedule.
+        register: the family's ``register_keras_serializable``.
     """
-    wanted = (LargeBatchOptimizer, Schedule)
-    valid = isinstance(kind, type) and issubclass(kind, wanted)
-    if not valid or family_of(kind, FAMILY_BASES):
-        raise ValueError(
-            "`kind` must be a class of neither Keras family, a subclass of "
-            "tf_largebatch.optimizers.base.LargeBatchOptimizer or of "
-            f"tf_largebatch.schedules.Schedule. Received: {kind=}"
-        )
+
+    name: str
+    optimizer: type
+    schedule: type
+    register: Callable[[str], Any]
+
+    def adapt(self, kind: Kind) -> Kind:
+        """Returns an optimizer's or a schedule's class for this Keras.
+
+        Args:
+            kind: one of neither Keras family, a subclass of
+                :class:`tf_largebatch.optimizers.base.LargeBatchOptimizer` or
+                of :class:`tf_largebatch.schedules.Schedule`.
+
+        Raises:
+            ValueError: it is no such class.
+
+        >>> from tf_largebatch import keras, schedules
+        >>> class Flat(schedules.Schedule):
+        ...     function = staticmethod(lambda xp, t, peak, total_steps: peak)
+        ...     def __init__(self, peak, total_steps):
+        ...         super().__init__(peak=peak, total_steps=total_steps)
+        >>> keras.adapt(Flat)(0.1, total_steps=5)(3)
+        0.1
+        """
+        wanted = (LargeBatchOptimizer, Schedule)
+        valid = isinstance(kind, type) and issubclass(kind, wanted)
+        # One of a family already would take the place of that of its name.
+        if not valid or family_of(kind, FAMILY_BASES):
+            raise ValueError(
+                "`kind` must be a class of neither Keras family, a subclass of "
+                "tf_largebatch.optimizers.base.LargeBatchOptimizer or of "
+                f"tf_largebatch.schedules.Schedule. Received: {kind=}"
+            )
+        return adapted(self, kind)
 
 
 @functools.cache
-def joined(
-    kind: type, base: type, family: str, register: Callable[[str], Any]
-) -> type:
-    """Returns a class of neither Keras family as one of a family.
-
-    Args:
-        kind: the class.
-        base: what stands between it and the family.
-        family: ``keras`` or ``tf_keras``.
-        register: the family's ``register_keras_serializable``.
-    """
+def adapted(family: Family, kind: Any) -> Any:
+    """Returns a class as one of a family, registered with it."""
+    is_schedule = issubclass(kind, Schedule)
+    base = family.schedule if is_schedule else family.optimizer
     package = kind.__module__.partition(".")[0]
-    about = {"__doc__": kind.__doc__, "__module__": f"{package}.{family}"}
-    return register(package)(type(kind.__name__, (kind, base), about))
+    module = f"tf_largebatch.{family.name}"
+    about = {
+        "__doc__": (kind.__doc__ or "").replace("tf_largebatch.keras", module),
+        "__module__": f"{package}.{family.name}",
+    }
+    return family.register(package)(type(kind.__name__, (kind, base), about))
 
 
 def check_variable(path: str, dtype: str) -> None:
@@ -358,17 +390,24 @@ def check_variable(path: str, dtype: str) -> None:
         )
 
 
-def check_gradient(path: str, found: Sequence[Any], wanted: Shape) -> None:
-    """Raises ValueError at a gradient that only broadcasts to a variable."""
-    if getattr(found, "rank", 0) is None:  # TensorFlow does not know it.
-        return
-    fits = len(found) == len(wanted) and all(
-        size in (None, known) for size, known in zip(found, wanted)
+def check_gradient(path: str, gradient: Any, shape: Shape) -> None:
+    """Raises ValueError at a gradient that does not fit its variable.
+
+    One that only broadcasts would be taken, and of a complex one the imaginary
+    part would be dropped.
+    """
+    found = gradient.shape
+    # TensorFlow may not know a gradient's rank, or its size along an axis.
+    unknown = getattr(found, "rank", 0) is None
+    fits = unknown or (
+        len(found) == len(shape)
+        and all(size in (None, known) for size, known in zip(found, shape))
     )
-    if not fits:
+    if not fits or "complex" in str(gradient.dtype):
         raise ValueError(
-            f"the gradient of {path} must have the variable's shape "
-            f"{tuple(wanted)}. Received: a gradient of shape {tuple(found)}"
+            f"the gradient of {path} must be real and of the variable's shape "
+            f"{tuple(shape)}. Received: a gradient of shape {found} and dtype "
+            f"{getattr(gradient.dtype, 'name', gradient.dtype)}"
         )
 
 

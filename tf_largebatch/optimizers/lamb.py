@@ -54,10 +54,8 @@ class LAMB(LargeBatchOptimizer):
             `global_clipnorm`.
 
     Raises:
-        ValueError: a hyperparameter is negative, NaN or out of range, there is
-            no such variant, an option is no bool, a selector is none, or a
-            schedule is of the other Keras family; when the optimizer is built,
-            a pattern matches no variable.
+        ValueError: an argument is out of its range, of the wrong type or of
+            the other Keras; at build, a pattern matches no variable.
 
     Example:
 

@@ -33,7 +33,7 @@ from official.modeling.optimization.configs import (
     optimizer_config,
 )
 
-from tf_largebatch import plugins, schedules
+from tf_largebatch import optimizers, plugins, schedules
 from tf_largebatch import tf_keras as largebatch
 from tf_largebatch.errors import UserError
 from tf_largebatch.optimizers.base import (
@@ -46,17 +46,12 @@ Selector = str | list[str]
 
 # By the name of the field in the configs below.
 OPTIMIZERS = {
-    "largebatch_heavy_ball": largebatch.HeavyBall,
-    "largebatch_nesterov": largebatch.Nesterov,
-    "largebatch_lars": largebatch.LARS,
-    "largebatch_adam": largebatch.Adam,
-    "largebatch_lamb": largebatch.LAMB,
+    f"largebatch_{kind.__module__.rpartition('.')[2]}": largebatch.adapt(kind)
+    for kind in optimizers.OPTIMIZERS.values()
 }
 SCHEDULES = {
-    name: getattr(largebatch, kind.__name__)
-    for name, kind in schedules.BY_NAME.items()
+    name: largebatch.adapt(kind) for name, kind in schedules.BY_NAME.items()
 }
-
 
 # What may be None in a schedule of the Garden's.
 OPTIONAL = ("staircase",)
@@ -175,31 +170,23 @@ def field_of(parameter: inspect.Parameter) -> tuple[Any, Any]:
     >>> keyword = inspect.Parameter.KEYWORD_ONLY
     >>> field_of(inspect.Parameter("norm", keyword, default=len))
     (typing.Any, <built-in function len>)
+    >>> epsilon = inspect.signature(largebatch.LARS).parameters["epsilon"]
+    >>> field_of(epsilon)
+    (float | None, None)
     """
-    default = parameter.default
-    if default is parameter.empty:
-        default = None
-    if isinstance(default, bool):
-        return bool, default
-    if isinstance(default, (int, float)):
-        return float, default
-    if isinstance(default, str):
-        return str if parameter.annotation is str else Selector, default
+    annotation, default = parameter.annotation, parameter.default
     if isinstance(default, (list, tuple)):
         copy = dataclasses.field(default_factory=lambda: list(default))
         return Selector, copy
-    return or_none(parameter.annotation), default
-
-
-def or_none(annotation: Any) -> Any:
-    """Returns the type of what a config may have for an annotation, or None.
-
-    >>> or_none(bool | None), or_none(float | Any | None), or_none(Any)
-    (bool | None, float | None, typing.Any)
-    """
+    if isinstance(default, str):
+        return str if annotation is str else Selector, default
+    for kind, values in ((bool, bool), (float, (int, float))):
+        if isinstance(default, values):
+            return kind, default
     named = (annotation, *typing.get_args(annotation))
     plain = [kind for kind in (bool, float, str) if kind in named]
-    return plain[0] | None if plain else Any
+    default = None if default is parameter.empty else default
+    return plain[0] | None if plain else Any, default
 
 
 def choice(among: Mapping[str, type]) -> Callable[[type], type]:

@@ -107,7 +107,7 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
     def update_step(self, gradient: Any, variable: tf.Variable) -> None:
         """Computes and assigns one variable's new value and slots."""
         index = self._index_dict[self._var_key(variable)]
-        check_gradient(variable.name, gradient.shape, variable.shape)
+        check_gradient(path_of(variable.name), gradient, variable.shape)
         targets = [variable, *(slots[index] for slots in self._slots)]
         dtype = at_least_float32(variable.dtype)
         in_place = self.has_kernels and dtype == variable.dtype
