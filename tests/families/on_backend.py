@@ -49,6 +49,8 @@ def main(output: str) -> None:
     for name in "learning_rate", "momentum":
         arrays |= gone_on_and_loaded(name)
     arrays |= slots_saved_and_loaded() | accumulated_and_averaged()
+    arrays |= decided_before_saving() | refused() | small_in_16_bits()
+    fit_nothing()
     np.savez(output, **arrays)
 
 
@@ -203,6 +205,67 @@ def accumulated_and_averaged() -> dict[str, np.ndarray]:
         "accumulated": keras.ops.convert_to_numpy(accumulated[0]),
         "averaged": keras.ops.convert_to_numpy(averaged[0]),
     }
+
+
+def decided_before_saving() -> dict[str, np.ndarray]:
+    """Returns what decays, before a model is saved in two formats and after."""
+    optimizer = largebatch.LAMB(
+        0.01, exclude_from_weight_decay=["^sequential.*/hidden/kernel"]
+    )
+    loss = keras.losses.MeanSquaredError()
+    model = compiled(optimizer)
+    model.compile(optimizer, loss)
+    fit(model)
+    found = {"decided": decays(model)}
+    for ending in ("keras", "h5"):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"model.{ending}"
+            model.save(path)
+            loaded = keras.models.load_model(path)
+        fit(loaded)
+        found[f"decided {ending}"] = decays(loaded)
+    return found
+
+
+def decays(model: Any) -> np.ndarray:
+    return np.array([each.decayed for each in model.optimizer._treatments])
+
+
+def refused() -> dict[str, np.ndarray]:
+    """Returns what is said to a complex variable and a short gradient."""
+    z = keras.Variable(np.ones(2, "complex64"), dtype="complex64", name="z")
+    w = keras.Variable(np.ones((2, 3), "float32"), name="w")
+    said = {}
+    for name, variable, gradient in (
+        ("complex", z, np.ones(2, "complex64")),
+        ("short", w, np.ones(3, "float32")),
+    ):
+        try:
+            gradient = keras.ops.convert_to_tensor(gradient)
+            largebatch.LARS(0.1).apply([gradient], [variable])
+        except ValueError as error:
+            said[name] = np.array(str(error))
+    return said
+
+
+def small_in_16_bits() -> dict[str, np.ndarray]:
+    """Returns where Adam moves a variable of 16 bits by small gradients."""
+    w = keras.Variable(np.zeros(2, "float32"), dtype="float16", name="w")
+    optimizer = largebatch.Adam(1e-3)
+    optimizer.build([w])
+    for _ in range(100):
+        gradient = keras.ops.full((2,), 1e-4, dtype="float16")
+        optimizer.apply([gradient], [w])
+    end = keras.ops.cast(w, "float32")
+    return {"16 bits": keras.ops.convert_to_numpy(end)}
+
+
+def fit_nothing() -> None:
+    """Fits a model of which nothing is trained."""
+    model = compiled(largebatch.HeavyBall(0.1))
+    model.trainable = False
+    model.compile(largebatch.HeavyBall(0.1), loss="mse")
+    fit(model)
 
 
 def all_slots(optimizer: Any) -> np.ndarray:

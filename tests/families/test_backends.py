@@ -74,3 +74,20 @@ def test_accumulated_gradients_equal_one_step_of_their_mean(on_backend):
     distance = np.linalg.norm(averaged - ON_TENSORFLOW["starts"]()["kernel"])
     error = np.linalg.norm(on_backend["accumulated"] - averaged)
     assert error <= 1e-6 * distance
+
+
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_what_was_decided_holds_after_loading(ending, on_backend):
+    assert on_backend["decided"].tolist() == [False, True, True, True]
+    np.testing.assert_array_equal(
+        on_backend[f"decided {ending}"], on_backend["decided"]
+    )
+
+
+def test_what_no_rule_computes_with_is_refused(on_backend):
+    assert "the variable z must be of a floating" in str(on_backend["complex"])
+    assert "the gradient of w must be real and of" in str(on_backend["short"])
+
+
+def test_small_gradients_count_in_16_bits(on_backend):
+    np.testing.assert_allclose(on_backend["16 bits"], -0.1, rtol=0.01)

@@ -146,6 +146,20 @@ def copied(optimizer, **changes):
     return type(optimizer).from_config({**optimizer.get_config(), **changes})
 
 
+def constructed(optimizer):
+    return type(optimizer)(**optimizer.get_config())
+
+
+def inside(optimizer):
+    """Returns a copy of what is wrapped for mixed precision."""
+    if isinstance(optimizer, keras.optimizers.Optimizer):
+        kind = keras.optimizers.LossScaleOptimizer
+    else:
+        kind = tf_keras.mixed_precision.LossScaleOptimizer
+    wrapped = kind(optimizer)
+    return type(wrapped).from_config(wrapped.get_config()).inner_optimizer
+
+
 @pytest.fixture
 def built(family):
     optimizer = family.largebatch.Adam(
@@ -159,8 +173,9 @@ def built(family):
     return optimizer
 
 
+@pytest.mark.parametrize("copied", [copied, constructed, inside])
 def test_a_copy_for_variables_of_other_names_keeps_what_was_decided(
-    family, built
+    family, built, copied
 ):
     other = copied(built)
     other.build(renamed(family, "third"))

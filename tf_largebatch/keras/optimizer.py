@@ -101,6 +101,16 @@ class KerasOptimizer(keras.optimizers.Optimizer):
         with sharing():
             return super().apply(list(map(dense, grads)), trainable_variables)
 
+    def stateless_apply(
+        self, optimizer_variables: Any, grads: Any, trainable_variables: Any
+    ) -> tuple[Any, Any]:
+        """Applies gradients without a change of state, as JAX needs it."""
+        if not trainable_variables:  # Nothing was built.
+            return trainable_variables, optimizer_variables
+        return super().stateless_apply(
+            optimizer_variables, grads, trainable_variables
+        )
+
     def update_step(
         self, gradient: Any, variable: Any, learning_rate: Any
     ) -> None:

@@ -100,6 +100,7 @@ class LargeBatchOptimizer:
         hyperparameters: Mapping[str, Any],
         options: Mapping[str, Any],
         selectors: Mapping[str, Selector],
+        decided: Sequence[Any] | None = None,
         **kwargs: Any,
     ):
         check_family(type(self))
@@ -123,6 +124,10 @@ class LargeBatchOptimizer:
             # Not called after the argument: Keras has a method of that name.
             _selectors=dict(selectors),
         )
+        if decided:  # Elsewhere, and holds unless a selector is another one.
+            by, rows = decided
+            if by == self.decided_by():
+                self.keep(_decisions=Decisions.from_config(rows))
 
     def __repr__(self) -> str:
         # Keras shows this where a model of the other family refuses it.
@@ -170,7 +175,7 @@ class LargeBatchOptimizer:
                 paths,
                 shapes,
                 self._selectors.get("exclude_from_layer_adaptation", ()),
-                self._selectors["exclude_from_weight_decay"],
+                self._selectors.get("exclude_from_weight_decay", ()),
             )
             known = Decisions(tuple(shapes), treatments)
         self.keep(_decisions=known, _treatments=known.treatments)
@@ -209,11 +214,11 @@ class LargeBatchOptimizer:
             },
         }
 
-    def treated(self, index: int, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    def treated(self, index: int, shared: Mapping[str, Any]) -> dict[str, Any]:
         """Returns what of a :class:`Step` is decided variable by variable."""
         treatment = self._treatments[index]
         decay = {} if treatment.decayed else {"weight_decay": 0.0}
-        return {"adapted": treatment.adapted, "numbers": {**numbers, **decay}}
+        return {"adapted": treatment.adapted, "numbers": {**shared, **decay}}
 
     def scalar(self, value: Any, dtype: Any) -> Any:
         """Returns a hyperparameter as a float, or as a tensor if it is one."""
@@ -225,14 +230,8 @@ class LargeBatchOptimizer:
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
-        """Creates the optimizer of which ``get_config`` gave ``config``.
-
-        What was decided about its variables holds, unless a selector in the
-        config is another one since.
-        """
-        config = dict(config)
-        decided = config.pop("decided", None)
-        optimizer = cls(
+        """Creates the optimizer of which ``get_config`` gave ``config``."""
+        return cls(
             **{
                 name: cls._deserialize(value, custom_objects)
                 if isinstance(value, dict)
@@ -240,10 +239,6 @@ class LargeBatchOptimizer:
                 for name, value in config.items()
             }
         )
-        if decided and decided["by"] == optimizer.decided_by():
-            decisions = Decisions.from_config(decided["variables"])
-            optimizer.keep(_decisions=decisions)
-        return optimizer
 
     def decided_by(self) -> list[Any]:
         """Returns the selectors in a form that no file format changes."""
@@ -266,10 +261,8 @@ class LargeBatchOptimizer:
         for name, selector in self._selectors.items():
             config[name] = variables.to_config(selector, self._serialize)
         if self._decisions:
-            config["decided"] = {
-                "by": self.decided_by(),
-                "variables": self._decisions.to_config(),
-            }
+            rows = self._decisions.to_config()
+            config["decided"] = [self.decided_by(), rows]
         return config
 
     def exclude_from_weight_decay(self, *args: Any, **kwargs: Any) -> None:
