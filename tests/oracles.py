@@ -230,7 +230,6 @@ def lamb(
     bias_correction=None,
     zero_norm_ratio=None,
     fallback_epsilon=None,
-    fallback_weight_decay=None,
     variant="mlperf",
 ):
     step, eps, corrected, zero_ratio = LAMB_VARIANTS[variant]
@@ -238,7 +237,6 @@ def lamb(
     lam = weight_decay if decayed else 0.0
     if not adapted:
         eps = given(fallback_epsilon, eps)
-        lam = given(fallback_weight_decay, lam)
     directions = adam_directions(
         gradients, beta_1, beta_2, eps, given(bias_correction, corrected)
     )

@@ -50,7 +50,6 @@ BAD = [
     ("LAMB", {"beta_2": 1.5}),
     ("LAMB", {"zero_norm_ratio": -1.0}),
     ("LAMB", {"fallback_epsilon": math.nan}),
-    ("LAMB", {"fallback_weight_decay": -0.01}),
     ("LAMB", {"variant": "MLPerf"}),
 ]
 

@@ -51,7 +51,6 @@ ARGUMENTS = {
         "bias_correction": False,
         "zero_norm_ratio": 0.5,
         "fallback_epsilon": 1e-4,
-        "fallback_weight_decay": 0.03,
         "variant": "keras",
         "clipvalue": 2.0,
     },

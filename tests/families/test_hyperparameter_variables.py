@@ -33,7 +33,6 @@ VALUES = {
         **ADAM,
         "zero_norm_ratio": (1.0, 0.5),
         "fallback_epsilon": (1e-2, 1.0),
-        "fallback_weight_decay": (0.02, 0.2),
     },
 }
 STARTS = {

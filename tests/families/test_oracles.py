@@ -138,7 +138,6 @@ LAMB_ALL = {
     "bias_correction": False,
     "zero_norm_ratio": 0.5,
     "fallback_epsilon": 0.1,
-    "fallback_weight_decay": 0.2,
 }
 
 CASES = {

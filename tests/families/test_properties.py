@@ -214,10 +214,9 @@ def test_lamb_is_adam_where_every_ratio_is_1(
             {"epsilon": 0.0, "weight_decay": 0.01},
         ),
         (
-            {"weight_decay": 0.5, "fallback_weight_decay": 0.1},
+            {"weight_decay": 0.1, "exclude_from_weight_decay": ()},
             {"weight_decay": 0.1, "exclude_from_weight_decay": ()},
         ),
-        ({"fallback_weight_decay": 0.0}, {"weight_decay": 0.0}),
         ({"variant": "keras", "weight_decay": 0.0}, {"epsilon": 1e-7}),
         (
             {"variant": "bert_2019", "weight_decay": 0.0},

@@ -48,7 +48,6 @@ SIGNATURES = {
         "bias_correction": None,
         "zero_norm_ratio": None,
         "fallback_epsilon": None,
-        "fallback_weight_decay": None,
         "variant": "mlperf",
     },
     "PiecewisePolynomial": {

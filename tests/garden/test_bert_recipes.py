@@ -73,7 +73,6 @@ LAMB = {
     "zero_norm_ratio": 1.0,
     "unadapted": "bias_and_norm",
     "fallback_epsilon": None,
-    "fallback_weight_decay": None,
     "discontinuous": True,
 }
 # google-research/bert, and what each fix changes.

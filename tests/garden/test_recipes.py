@@ -107,7 +107,6 @@ LAMB_4 = {
     "beta_2": 0.999,
     "bias_correction": True,
     "fallback_epsilon": None,
-    "fallback_weight_decay": None,
 }
 
 # The runs that MLPerf published: v0.7 at 65,536, v0.6 at 32,768.

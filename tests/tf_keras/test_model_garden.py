@@ -59,7 +59,6 @@ OPTIMIZERS = {
             "bias_correction": False,
             "zero_norm_ratio": 0.5,
             "fallback_epsilon": 1e-3,
-            "fallback_weight_decay": 0.3,
             "variant": "keras",
             "exclude_from_layer_adaptation": ["bias"],
             **DECAY,

@@ -44,9 +44,6 @@ class LAMB(LargeBatchOptimizer):
             variant's, which is `1` for the default one; with `0` a variable
             that starts at zero never moves.
         fallback_epsilon: epsilon of Adam. None means `epsilon`.
-        fallback_weight_decay: lambda of Adam, on *every* variable without
-            layer adaptation, whatever `exclude_from_weight_decay` says. None
-            means `weight_decay` wherever that selector does not exclude.
         variant: which published algorithm: `mlperf` (default), `keras`,
             `flax` or `bert_2019`; see
             :data:`tf_largebatch.rules.LAMB_VARIANTS`.
@@ -84,7 +81,6 @@ class LAMB(LargeBatchOptimizer):
         bias_correction: bool | None = None,
         zero_norm_ratio: float | Any | None = None,
         fallback_epsilon: float | Any | None = None,
-        fallback_weight_decay: float | Any | None = None,
         variant: str = "mlperf",
         **kwargs: Any,
     ):
@@ -100,7 +96,6 @@ class LAMB(LargeBatchOptimizer):
                     zero_norm_ratio, published.zero_norm_ratio
                 ),
                 "fallback_epsilon": fallback_epsilon,
-                "fallback_weight_decay": fallback_weight_decay,
             },
             options={
                 "bias_correction": first_given(
@@ -116,21 +111,15 @@ class LAMB(LargeBatchOptimizer):
         )
 
     def step(self, at: Step) -> tuple[Array, ...]:
-        numbers = dict(at.numbers)
-        ratio_at_zero = numbers.pop("zero_norm_ratio")
-        epsilon = numbers.pop("fallback_epsilon")
-        decay = numbers.pop("fallback_weight_decay")
-        shared = {"step": at.t, "bias_correction": self.bias_correction}
+        numbers = {
+            **at.numbers,
+            "step": at.t,
+            "bias_correction": self.bias_correction,
+        }
+        fallback_epsilon = numbers.pop("fallback_epsilon")
         if at.adapted:
-            return at.by(
-                "lamb",
-                zero_norm_ratio=ratio_at_zero,
-                decay_in_ratio=LAMB_VARIANTS[self.variant].decay_in_ratio,
-                **shared,
-                **numbers,
-            )
-        if epsilon is not None:
-            numbers["epsilon"] = epsilon
-        if decay is not None:
-            numbers["weight_decay"] = decay
-        return at.by("adam", **shared, **numbers)
+            decay_in_ratio = LAMB_VARIANTS[self.variant].decay_in_ratio
+            return at.by("lamb", decay_in_ratio=decay_in_ratio, **numbers)
+        del numbers["zero_norm_ratio"]
+        epsilon = first_given(fallback_epsilon, numbers["epsilon"])
+        return at.by("adam", **{**numbers, "epsilon": epsilon})

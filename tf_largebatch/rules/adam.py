@@ -1,6 +1,7 @@
 """Adam (Kingma and Ba 2014) with decoupled weight decay."""
 
 import math
+from typing import Any
 
 from tf_largebatch.rules.arrays import Array, Namespace, Scalar, add_decay
 
@@ -53,7 +54,7 @@ def adam_direction(
     s = beta_2 * s + (1 - beta_2) * xp.square(g)
     if not bias_correction:
         return m / (xp.sqrt(s) + epsilon), m, s
-    # By the reciprocal, lest every element be divided by the same number.
+    # By the reciprocal: else every element is divided by the same number.
     mh = m * (1 / one_minus_power(xp, beta_1, step + 1))
     sh = s * (1 / one_minus_power(xp, beta_2, step + 1))
     return mh / (xp.sqrt(sh) + epsilon), m, s
@@ -67,30 +68,23 @@ def adam(
     s: Array,
     *,
     learning_rate: Scalar,
-    step: Array,
-    beta_1: Scalar,
-    beta_2: Scalar,
-    epsilon: Scalar,
     weight_decay: Scalar = 0.0,
-    bias_correction: bool = True,
+    **moments: Any,
 ) -> tuple[Array, Array, Array]:
     """Takes one step: ``w <- w - eta (mh / (sqrt(sh) + eps) + lambda w)``.
 
-    The arguments are those of :func:`adam_direction`, and ``w``,
-    ``learning_rate`` (eta) and ``weight_decay`` (lambda, decoupled).
+    Args:
+        xp: array namespace.
+        w: parameter, any shape.
+        g: gradient of the loss averaged over the global batch, as ``w``.
+        m: first moment, as ``w``; zeros before the first step.
+        s: second moment, as ``w``; zeros before the first step.
+        learning_rate: eta of this step.
+        weight_decay: lambda, decoupled.
+        **moments: what else :func:`adam_direction` takes.
 
     Returns:
         The new ``w``, ``m`` and ``s``.
     """
-    u, m, s = adam_direction(
-        xp,
-        g,
-        m,
-        s,
-        step=step,
-        beta_1=beta_1,
-        beta_2=beta_2,
-        epsilon=epsilon,
-        bias_correction=bias_correction,
-    )
+    u, m, s = adam_direction(xp, g, m, s, **moments)
     return w - learning_rate * add_decay(u, w, weight_decay), m, s

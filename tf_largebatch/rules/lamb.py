@@ -1,5 +1,7 @@
 """LAMB (You et al. 2019): Adam with a trust ratio for each variable."""
 
+from typing import Any
+
 from tf_largebatch.rules.adam import adam_direction
 from tf_largebatch.rules.arrays import (
     Array,
@@ -18,14 +20,10 @@ def lamb(
     s: Array,
     *,
     learning_rate: Scalar,
-    step: Array,
-    beta_1: Scalar,
-    beta_2: Scalar,
-    epsilon: Scalar,
     weight_decay: Scalar = 0.0,
-    bias_correction: bool = True,
     zero_norm_ratio: Scalar = 1.0,
     decay_in_ratio: bool = True,
+    **moments: Any,
 ) -> tuple[Array, Array, Array, Array]:
     """Takes one step: ``u = mh/(sqrt(sh)+eps) + lambda w; w <- w - eta r u``.
 
@@ -38,32 +36,18 @@ def lamb(
         m: first moment, as ``w``; zeros before the first step.
         s: second moment, as ``w``; zeros before the first step.
         learning_rate: eta of this step.
-        step: t, 0 at the first step; a scalar of a floating dtype.
-        beta_1: decay of the first moment.
-        beta_2: decay of the second moment.
-        epsilon: added to the root.
         weight_decay: lambda.
-        bias_correction: whether the moments are corrected.
         zero_norm_ratio: the ratio where a norm is 0: 1 moves a variable
             that starts at zero, 0 (Flax) freezes it for ever.
         decay_in_ratio: with False the decay stands outside the ratio, as in
             ``keras.optimizers.Lamb``: first ``w <- w - eta lambda w``, then
             the step of that w with ``u`` free of decay.
+        **moments: what else :func:`adam_direction` takes.
 
     Returns:
         The new ``w``, ``m`` and ``s``, and the trust ratio r.
     """
-    u, m, s = adam_direction(
-        xp,
-        g,
-        m,
-        s,
-        step=step,
-        beta_1=beta_1,
-        beta_2=beta_2,
-        epsilon=epsilon,
-        bias_correction=bias_correction,
-    )
+    u, m, s = adam_direction(xp, g, m, s, **moments)
     if decay_in_ratio:
         u = add_decay(u, w, weight_decay)
     else:
