@@ -25,7 +25,7 @@ class LARSVariant:
         adds_decay: whether ``lambda w`` is added to the gradient, with layer
             adaptation or without. Where not, lambda enters the ratio alone.
         freezes_zero_weights: the ratio is 0, not 1, where ``||w|| = 0 <
-            ||g||``.
+            ||g||``, and c / lambda where ``||g|| = 0 < ||w||``.
         adapts_without_decay: whether the ratio is not 1 where lambda is 0.
         epsilon: the default of ``epsilon``.
     """
@@ -42,7 +42,8 @@ class LARSVariant:
 
 LARS_VARIANTS: Mapping[str, LARSVariant] = {
     # The published pipeline: MLPerf v0.7, resnet-research-JAX, train.py, with
-    # flax.optim.LARS after 2020-09-11.
+    # flax.optim.LARS after 2020-09-11. The record itself pins flax 484cc116 of
+    # June 2020, which is flax_2020; kernels that start at random hardly differ.
     "mlperf": LARSVariant(),
     # MLPerf v0.7, resnet-cloud-TF2.0, and the newer tf.contrib.opt LARS.
     "mlperf_tf": LARSVariant(fallback_learning_rate_in_momentum=True),
