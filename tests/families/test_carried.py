@@ -196,8 +196,27 @@ def test_other_variables_are_decided_about_and_it_is_said(
         other.build(list(reversed(renamed(family, "first"))))
     assert [each.decayed for each in other._treatments] == [False, False]
     assert "it was saved with other variables" in caplog.text
+    others = renamed(family, "third")[:1]
+    other = copied(built)
+    other.build(others)  # As Keras does when it loads a model.
     with pytest.raises(ValueError, match="matches no variable"):
-        copied(built).build(renamed(family, "third")[:1])
+        other.apply_gradients([(tf.ones((2, 3)), others[0])])
+
+
+@pytest.mark.parametrize("kind", ["lazy", "subclassed"])
+def test_what_was_saved_untrained_is_loaded_to_predict(family, model, tmp_path):
+    """The model's name may be gone, and with it what the pattern matches."""
+    optimizer = family.largebatch.LAMB(exclude_from_weight_decay=["^net/body"])
+    loss = family.keras.losses.MeanSquaredError()
+    model.compile(optimizer, loss)
+    expected = model.predict(X, verbose=0)
+    loaded = model
+    for number in range(2):
+        loaded.save(tmp_path / f"{number}.keras")
+        loaded = family.keras.models.load_model(tmp_path / f"{number}.keras")
+    np.testing.assert_allclose(loaded.predict(X, verbose=0), expected)
+    with pytest.raises(ValueError, match=r"matches no variable.*'\^net/body'"):
+        loaded.fit(X, Y, verbose=0)
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128", "int32"])

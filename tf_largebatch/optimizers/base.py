@@ -87,6 +87,8 @@ class LargeBatchOptimizer:
     _selectors: dict[str, Selector]
     _decisions: Decisions | None = None
     _treatments: tuple[Treatment, ...]
+    _is_loaded = False
+    _refusal: ValueError | None = None
 
     def __init_subclass__(cls, **kwargs: Any):
         """Takes the kernels from a class whose step is its own."""
@@ -171,14 +173,9 @@ class LargeBatchOptimizer:
             source = "decided now"
             if known and paths:
                 source += ", for it was saved with other variables"
-            treatments = variables.treatments(
-                paths,
-                shapes,
-                self._selectors.get("exclude_from_layer_adaptation", ()),
-                self._selectors.get("exclude_from_weight_decay", ()),
-            )
-            known = Decisions(tuple(shapes), treatments)
-        self.keep(_decisions=known, _treatments=known.treatments)
+            known = Decisions(tuple(shapes), self.decide(paths, shapes))
+        saved = None if self._refusal else known
+        self.keep(_decisions=saved, _treatments=known.treatments)
         logging.info(
             "%s: %d variables, %d with layer adaptation, "
             "%d with weight decay, %s",
@@ -188,6 +185,25 @@ class LargeBatchOptimizer:
             sum(treatment.decayed for treatment in known.treatments),
             source,
         )
+
+    def decide(
+        self, paths: Sequence[str], shapes: Sequence[Shape]
+    ) -> tuple[Treatment, ...]:
+        """Returns what the selectors decide.
+
+        Where a loaded optimizer was saved before it was built and a pattern
+        matches nothing any more, the error waits for the first update: the
+        model can be loaded, to predict.
+        """
+        unadapted = self._selectors.get("exclude_from_layer_adaptation", ())
+        undecayed = self._selectors.get("exclude_from_weight_decay", ())
+        try:
+            return variables.treatments(paths, shapes, unadapted, undecayed)
+        except ValueError as error:
+            if not self._is_loaded:
+                raise
+            self.keep(_refusal=error)
+            return variables.treatments(paths, shapes, (), ())
 
     def step(self, at: Step) -> tuple[Array, ...]:
         """Returns the new value of the parameter, then of each slot.
@@ -215,7 +231,13 @@ class LargeBatchOptimizer:
         }
 
     def treated(self, index: int, shared: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns what of a :class:`Step` is decided variable by variable."""
+        """Returns what of a :class:`Step` is decided variable by variable.
+
+        Raises:
+            ValueError: nothing could be decided.
+        """
+        if self._refusal:
+            raise self._refusal
         treatment = self._treatments[index]
         decay = {} if treatment.decayed else {"weight_decay": 0.0}
         return {"adapted": treatment.adapted, "numbers": {**shared, **decay}}
@@ -231,7 +253,7 @@ class LargeBatchOptimizer:
     @classmethod
     def from_config(cls, config: dict, custom_objects: Any = None) -> Any:
         """Creates the optimizer of which ``get_config`` gave ``config``."""
-        return cls(
+        optimizer = cls(
             **{
                 name: cls._deserialize(value, custom_objects)
                 if isinstance(value, dict)
@@ -239,6 +261,8 @@ class LargeBatchOptimizer:
                 for name, value in config.items()
             }
         )
+        optimizer.keep(_is_loaded=True)
+        return optimizer
 
     def decided_by(self) -> list[Any]:
         """Returns the selectors in a form that no file format changes."""
