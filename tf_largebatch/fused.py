@@ -130,8 +130,16 @@ def adam(
     weight_decay: Scalar = 0.0,
     epsilon: Scalar,
     **moments: Any,
-) -> tuple[tf.Variable, tf.Variable, tf.Variable]:
+) -> tuple[Any, Any, Any]:
     """Takes one step: ``w <- w - eta (mh / (sqrt(sh) + eps) + lambda w)``."""
+    if without_memory(**moments):
+        return rules.adam(
+            *(xp, w, g, m, s),
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            epsilon=epsilon,
+            **moments,
+        )
     if not is_zero(weight_decay):
         w.assign_sub(learning_rate * weight_decay * w)
     factor, root = corrections(xp, g.dtype, **moments)
@@ -162,7 +170,8 @@ def lamb(
     XLA would compute more for the rate 0 and gets the plain rule, whose new
     values are returned to be assigned.
     """
-    if tf.__internal__.get_enclosing_xla_context():
+    in_xla = tf.__internal__.get_enclosing_xla_context()
+    if in_xla or without_memory(**moments):
         return rules.lamb(
             *(xp, w, g, m, s),
             learning_rate=learning_rate,
@@ -183,6 +192,15 @@ def lamb(
     r = lamb_ratio(xp, l2_norm(w), factor * l2_norm(d), zero_norm_ratio)
     subtract(w, learning_rate * r * factor, d)
     return w, m, s, r
+
+
+def without_memory(beta_1: Scalar, beta_2: Scalar, **ignored: Any) -> bool:
+    """Whether a moment is the gradient itself.
+
+    The kernel has ``s + (1 - b2) (g^2 - s)``, which is not g^2 at b2 = 0 where
+    s is much larger: the plain rule is, whose values are to be assigned.
+    """
+    return is_zero(beta_1) or is_zero(beta_2)
 
 
 def apply_momentum(
@@ -235,10 +253,13 @@ def apply_adam(
 def once_an_update(key: Hashable, compute: Callable[[], Any]) -> Any:
     """Returns what ``compute`` does, the same for all variables of an update.
 
-    It waits for no gradient: else all variables would wait for the first's.
+    It waits for no gradient: else all variables would wait for the first's. In
+    a cluster of XLA's nothing waits, and what is freed is outside of it.
     """
 
     def freely() -> Any:
+        if tf.__internal__.get_enclosing_xla_context():
+            return compute()
         with tf.control_dependencies(None):
             return compute()
 

@@ -55,28 +55,53 @@ class Decisions:
     """What selectors decided when an optimizer was built, to be saved with it.
 
     Attributes:
-        shapes: of each variable. Their paths may change where a model is
-            loaded or cloned, their order and shapes do not.
+        paths: of each variable, when it was built.
+        shapes: of each variable.
         treatments: of each variable.
     """
 
+    paths: tuple[str, ...]
     shapes: tuple[Shape, ...]
     treatments: tuple[Treatment, ...]
+
+    def hold(self, paths: Sequence[str], shapes: Sequence[Shape]) -> bool:
+        """Whether variables are those of before.
+
+        Where a model is loaded or cloned their paths may be others, but not
+        their order and shapes. A path that stood at another place is another
+        variable's, unless layers are merely counted otherwise.
+        """
+        return self.shapes == tuple(shapes) and all(
+            path not in self.paths or uncounted(path) == uncounted(before)
+            for path, before in zip(paths, self.paths)
+        )
 
     def to_config(self) -> list[list[Any]]:
         """Returns them as JSON has them, a row for each variable."""
         return [
-            [list(shape), treatment.adapted, treatment.decayed]
-            for shape, treatment in zip(self.shapes, self.treatments)
+            [path, list(shape), treatment.adapted, treatment.decayed]
+            for path, shape, treatment in zip(
+                self.paths, self.shapes, self.treatments
+            )
         ]
 
     @classmethod
     def from_config(cls, rows: Sequence[Sequence[Any]]) -> "Decisions":
         """Returns those of which :meth:`to_config` gave the rows."""
         return cls(
-            tuple(tuple(shape) for shape, *_ in rows),
-            tuple(Treatment(*treatment) for _, *treatment in rows),
+            tuple(path for path, _, _, _ in rows),
+            tuple(tuple(shape) for _, shape, _, _ in rows),
+            tuple(Treatment(*treatment) for _, _, *treatment in rows),
         )
+
+
+def uncounted(path: str) -> str:
+    """Returns a path without the numbers that Keras gives to layers.
+
+    >>> uncounted("net_1/dense_12/kernel")
+    'net/dense/kernel'
+    """
+    return re.sub(r"_\d+(?=/|$)", "", path)
 
 
 def path_of(name: str) -> str:
@@ -210,5 +235,13 @@ def to_config(selector: Selector, serialize: Callable[[Any], Any]) -> Any:
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Returns the name of a function, or of a callable object's class."""
-    return getattr(function, "__name__", type(function).__name__)
+    """Returns what tells a function from others, in any process.
+
+    >>> name_of(len), name_of(lambda: 1) == name_of(lambda: 2)
+    ('len', False)
+    """
+    name = getattr(function, "__name__", type(function).__name__)
+    if name != "<lambda>":
+        return name
+    code = function.__code__  # type: ignore[attr-defined]
+    return f"{name} {code.co_code.hex()} {code.co_names} {code.co_consts}"

@@ -9,7 +9,9 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from tf_largebatch import tf_keras as largebatch
 from tf_largebatch.keras import Adam
+from tf_largebatch.variables import Decisions
 
 X = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(16, 2)).astype("float32")
@@ -203,6 +205,48 @@ def test_other_variables_are_decided_about_and_it_is_said(
         other.apply_gradients([(tf.ones((2, 3)), others[0])])
 
 
+def test_another_lambda_decides_for_itself(family):
+    first, second = (
+        family.variable(np.ones((2, 2)), name) for name in ("first", "second")
+    )
+    optimizer = family.largebatch.Adam(
+        exclude_from_weight_decay=lambda path, shape: "first" in path
+    )
+    optimizer.build([first, second])
+    other = copied(
+        optimizer,
+        exclude_from_weight_decay=lambda path, shape: "second" in path,
+    )
+    other.build([first, second])
+    assert [each.decayed for each in other._treatments] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "before, after, holds",
+    [
+        (["net/a/kernel", "net/b/kernel"], ["a/kernel", "b/kernel"], True),
+        (["dense_1/kernel", "dense_2/bias"], ["dense/kernel", "x/bias"], True),
+        (["dense_1/w", "dense_2/w"], ["dense/w", "dense_1/w"], True),
+        (["b/kernel", "head/kernel"], ["a/kernel", "b/kernel"], False),
+        (["a/kernel", "b/kernel"], ["b/kernel", "a/kernel"], False),
+    ],
+)
+def test_variables_are_known_by_order_and_shape(before, after, holds):
+    """Unless one of the same path stood elsewhere, as where others freeze."""
+    shapes = ((2, 3), (2, 3))
+    decisions = Decisions(tuple(before), shapes, ())
+    assert decisions.hold(after, shapes) == holds
+    assert not decisions.hold(after, ((2, 3), (3, 2)))
+
+
+@pytest.mark.parametrize(
+    "decided", ["x", [1], {"a": 1}, [[], [[4]]], [[], [["a", [4], True]]]]
+)
+def test_a_damaged_decision_is_named(family, decided):
+    with pytest.raises(ValueError, match="`decided` must be what `get_config`"):
+        family.largebatch.Adam(decided=decided)
+
+
 @pytest.mark.parametrize("kind", ["lazy", "subclassed"])
 def test_what_was_saved_untrained_is_loaded_to_predict(family, model, tmp_path):
     """The model's name may be gone, and with it what the pattern matches."""
@@ -368,6 +412,40 @@ def test_steps_can_be_inlined_and_looped(family, name):
     two_steps()
     assert_near(two_steps(), expected)
     assert_near(loop(), expected)
+
+
+def test_steps_can_be_a_cluster_of_xla(family, name):
+    """As TPUs have it: nothing of a step may be left outside."""
+    one, two = (Trained(family, family.optimizer(name)) for _ in range(2))
+
+    @tf.function
+    def cluster():
+        return tf.xla.experimental.compile(lambda: two.step(tf.constant(1.0)))
+
+    for _ in range(3):
+        assert_near(cluster(), one.train(tf.constant(1.0)))
+
+
+@pytest.mark.parametrize("name", ["Adam", "LAMB"], indirect=True)
+def test_without_memory_a_small_gradient_counts_after_a_large_one(family, name):
+    w = family.variable([[1.0, 2.0]], "kernel")
+    optimizer = family.optimizer(
+        name, learning_rate=0.1, beta_1=0.0, beta_2=0.0, weight_decay=0.0
+    )
+    for size in (300.0, 1e-3):
+        before = np.array(w)
+        optimizer.apply_gradients([(tf.fill((1, 2), size), w)])
+        moved = np.linalg.norm(np.array(w) - before)
+        norm = np.linalg.norm(before) if name == "LAMB" else np.sqrt(2)
+        np.testing.assert_allclose(moved, 0.1 * norm, rtol=1e-3)
+
+
+def test_a_variable_may_change_its_rank():
+    """In tf_keras; Keras 3 has no such variable."""
+    w = tf.Variable(np.ones((3, 2), "float32"), shape=tf.TensorShape(None))
+    optimizer = largebatch.LARS(0.1)
+    optimizer.apply_gradients([(tf.ones((3, 2)), w)])
+    assert np.all(w.numpy() < 1)
 
 
 def test_a_step_converts_to_tensorflow_lite(family, name, tmp_path):

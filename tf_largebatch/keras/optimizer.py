@@ -230,7 +230,9 @@ def tensorflow_variables(targets: Sequence[Any]) -> list[Any]:
 
 
 def dense(gradient: Any) -> Any:
-    """Returns a sparse gradient as a dense tensor, and others as they are."""
+    """Returns a gradient as a dense tensor; None and dense ones as they are."""
+    if isinstance(gradient, (list, tuple)):
+        return ops.convert_to_tensor(gradient)
     if keras.backend.backend() == "tensorflow":
         import tensorflow
 

@@ -126,10 +126,8 @@ class LargeBatchOptimizer:
             # Not called after the argument: Keras has a method of that name.
             _selectors=dict(selectors),
         )
-        if decided:  # Elsewhere, and holds unless a selector is another one.
-            by, rows = decided
-            if by == self.decided_by():
-                self.keep(_decisions=Decisions.from_config(rows))
+        if decided is not None:
+            self.keep(_decisions=self.decided_before(decided))
 
     def __repr__(self) -> str:
         # Keras shows this where a model of the other family refuses it.
@@ -167,13 +165,14 @@ class LargeBatchOptimizer:
             ValueError: a selector's pattern matches no variable.
         """
         known = self._decisions
-        if known and known.shapes == tuple(shapes):
+        if known and known.hold(paths, shapes):
             source = "as decided before it was saved"
         else:
             source = "decided now"
             if known and paths:
                 source += ", for it was saved with other variables"
-            known = Decisions(tuple(shapes), self.decide(paths, shapes))
+            decided = self.decide(paths, shapes)
+            known = Decisions(tuple(paths), tuple(shapes), decided)
         saved = None if self._refusal else known
         self.keep(_decisions=saved, _treatments=known.treatments)
         logging.info(
@@ -263,6 +262,18 @@ class LargeBatchOptimizer:
         )
         optimizer.keep(_is_loaded=True)
         return optimizer
+
+    def decided_before(self, decided: Any) -> Decisions | None:
+        """Returns what a config has, unless by selectors that are others."""
+        try:
+            by, rows = decided
+            decisions = Decisions.from_config(rows)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "`decided` must be what `get_config` of a built optimizer "
+                f"has. Received: {decided=}"
+            ) from error
+        return decisions if by == self.decided_by() else None
 
     def decided_by(self) -> list[Any]:
         """Returns the selectors in a form that no file format changes."""
@@ -414,11 +425,11 @@ def check_gradient(path: str, gradient: Any, shape: Shape) -> None:
     part would be dropped.
     """
     found = gradient.shape
-    # TensorFlow may not know a gradient's rank, or its size along an axis.
-    unknown = getattr(found, "rank", 0) is None
+    # TensorFlow may not know a rank, or a size along an axis.
+    unknown = None in (getattr(each, "rank", 0) for each in (found, shape))
     fits = unknown or (
         len(found) == len(shape)
-        and all(size in (None, known) for size, known in zip(found, shape))
+        and all(None in pair or len({*pair}) == 1 for pair in zip(found, shape))
     )
     if not fits or "complex" in str(gradient.dtype):
         raise ValueError(

@@ -61,7 +61,7 @@ class TFKerasOptimizer(tf_keras.optimizers.Optimizer):
         if getattr(self, "_built", False):
             return
         paths = [self.checked_path(variable) for variable in var_list]
-        self.plan(paths, [tuple(variable.shape) for variable in var_list])
+        self.plan(paths, list(map(shape_of, var_list)))
         super().build(var_list)
         self._slots = [
             [self.add_slot(variable, name) for variable in var_list]
@@ -173,6 +173,12 @@ def check_learning_rate(learning_rate: Any) -> None:
             "schedule (tf_largebatch.tf_keras has some). "
             f"Received: {learning_rate!r}"
         )
+
+
+def shape_of(variable: tf.Variable) -> tuple[int, ...]:
+    """Returns a variable's shape, as it is now if it may change its rank."""
+    known = variable.shape.rank is not None
+    return tuple(variable.shape if known else variable.read_value().shape)
 
 
 def dense(gradient: Any) -> Any:
