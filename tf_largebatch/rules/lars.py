@@ -84,7 +84,7 @@ def trust_ratio(
 ) -> Array:
     """Returns ``c ||w|| / (||g|| + lambda ||w|| + eps)``, 1 at a zero norm.
 
-    ``lambda ||w||`` is there where ``||g||`` is the norm of the gradient alone.
+    ``lambda ||w||`` is there where ``||g||`` is the norm of the plain gradient.
     With ``freezes_zero_weights`` it is 1 only where both norms are 0, so
     that a variable that starts at zero gets the ratio 0 and never moves.
     Without ``adapts_without_decay`` it is 1 as well where lambda is 0.
