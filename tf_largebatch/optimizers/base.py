@@ -238,8 +238,10 @@ class LargeBatchOptimizer:
         if self._refusal:
             raise self._refusal
         treatment = self._treatments[index]
-        decay = {} if treatment.decayed else {"weight_decay": 0.0}
-        return {"adapted": treatment.adapted, "numbers": {**shared, **decay}}
+        numbers = dict(shared)
+        if not treatment.decayed and "weight_decay" in numbers:
+            numbers["weight_decay"] = 0.0
+        return {"adapted": treatment.adapted, "numbers": numbers}
 
     def scalar(self, value: Any, dtype: Any) -> Any:
         """Returns a hyperparameter as a float, or as a tensor if it is one."""
